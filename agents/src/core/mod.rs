@@ -1,0 +1,17 @@
+//! The shared core: networks, distributions, rollouts, advantages, optimisers, trust regions.
+//!
+//! Each piece has one right answer and is tested alone. Nothing here knows an algorithm.
+
+pub mod adam;
+pub mod advantages;
+pub mod device;
+pub mod dist;
+pub mod kernels;
+pub mod mlp;
+pub mod normalize;
+pub mod on_policy;
+pub mod policy;
+pub mod rollout;
+#[cfg(all(test, feature = "cpu"))]
+pub(crate) mod testing;
+pub mod trust_region;

@@ -1,0 +1,200 @@
+//! Reinforcement-learning agents: one algorithm, one file, on the shared [`core`].
+//!
+//! An agent author writes one turn of the paper's outer loop ([`Agent::iterate`]): collect, estimate advantages,
+//! update. Agents know no files, no clock and no CSV. To add one: a file like `ppo.rs`, and its
+//! block in [`REGISTRY`].
+
+pub mod config;
+pub mod core;
+pub mod docs;
+pub mod mdpo;
+pub mod ppo;
+pub mod random;
+pub mod trpo;
+
+use steadfast_envs::{Rng, Spec, State, StateError, VecEnv, nearest};
+use toml::Table;
+
+pub use crate::core::device::{Device, DeviceError};
+
+/// What an agent is built for.
+pub struct Setup<'a> {
+    /// The task.
+    pub spec: &'a Spec,
+    /// Run seed: with the configuration it determines the run.
+    pub seed: u64,
+    /// Environment steps of the whole run; schedules end there.
+    pub total_steps: u64,
+    /// Where the networks live.
+    pub device: Device,
+}
+
+/// A learning algorithm.
+pub trait Agent {
+    /// Environment copies that the agent wants stepped together.
+    fn num_envs(&self) -> usize;
+
+    /// Environment steps that [`Self::iterate`] takes, over all copies.
+    fn steps_per_iteration(&self) -> u64;
+
+    /// One turn of the algorithm's outer loop: collect experience, update.
+    ///
+    /// # Errors
+    /// [`AgentError::NonFinite`] when an observation, a reward or a loss is not a finite number.
+    fn iterate(&mut self, envs: &mut VecEnv) -> Result<Metrics, AgentError>;
+
+    /// Evaluation actions `[rows, action_len]` for raw observations `[rows, obs_len]`: the most likely ones
+    /// for agents that learn. `rng` serves agents without a preference.
+    fn act(&self, obs: &[f32], actions: &mut [f32], rng: &mut Rng);
+
+    /// Everything that the agent needs to go on exactly.
+    fn save(&self) -> State;
+
+    /// Restores what [`Self::save`] wrote.
+    ///
+    /// # Errors
+    /// When an entry is missing or has another length.
+    fn load(&mut self, state: &State) -> Result<(), AgentError>;
+}
+
+/// What an iteration reports; the same columns for every agent, empty where they do not apply.
+///
+/// Losses, KL, entropy and clip fraction are taken over the whole batch after the update.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Metrics {
+    /// −E[r Â], r = π/π_old, with Â normalised over the batch: the surrogate that the update lowers.
+    pub policy_loss: Option<f64>,
+    /// E[(V − R)²]
+    pub value_loss: Option<f64>,
+    /// E[KL(π_old ‖ π)], nats.
+    pub kl: Option<f64>,
+    /// E[entropy of π], nats.
+    pub entropy: Option<f64>,
+    /// Share of samples whose ratio left 1 ± clip range (PPO), of 0.2 (others).
+    pub clip_fraction: Option<f64>,
+    /// Share of the returns' variance that V explained before the update.
+    pub explained_variance: Option<f64>,
+    /// Mean gradient norm before clipping.
+    pub grad_norm: Option<f64>,
+    /// t_k of MDPO; accepted step fraction times step length of TRPO.
+    pub step_size: Option<f64>,
+    /// Line-search trials of TRPO.
+    pub line_search_steps: Option<f64>,
+    /// Learning rate of the iteration.
+    pub learning_rate: Option<f64>,
+    /// Mean standard deviation of Gaussian actions.
+    pub action_std: Option<f64>,
+}
+
+impl Metrics {
+    /// Fails when a loss is not finite.
+    ///
+    /// # Errors
+    /// [`AgentError::NonFinite`].
+    pub fn finite(self, step: u64) -> Result<Self, AgentError> {
+        let watched = [self.policy_loss, self.value_loss, self.kl, self.entropy, self.grad_norm];
+        if watched.into_iter().flatten().all(f64::is_finite) {
+            Ok(self)
+        } else {
+            Err(AgentError::NonFinite { what: "a loss", step })
+        }
+    }
+}
+
+/// An agent cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The run has diverged.
+    #[error("{what} is NaN or infinite at step {step}")]
+    NonFinite {
+        /// What is not finite.
+        what: &'static str,
+        /// Environment steps taken.
+        step: u64,
+    },
+    /// A checkpoint does not fit.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// An agent cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No agent of that name.
+    #[error("unknown agent '{name}'; did you mean '{nearest}'? (`steadfast list agents` names all)")]
+    UnknownAgent {
+        /// What was asked for.
+        name: String,
+        /// The registered name most like it.
+        nearest: String,
+    },
+    /// No option of that name.
+    #[error("unknown option '{key}'; did you mean '{nearest}'?")]
+    UnknownKey {
+        /// What was given.
+        key: String,
+        /// The option most like it.
+        nearest: String,
+    },
+    /// A value of the wrong type or out of range.
+    #[error("option '{key}': {why}")]
+    BadValue {
+        /// Option.
+        key: String,
+        /// What is wrong and what is expected.
+        why: String,
+    },
+    /// The agent has no way to act in the task.
+    #[error("cannot act in '{env}': {why}")]
+    CannotAct {
+        /// Task.
+        env: String,
+        /// What does not fit.
+        why: String,
+    },
+}
+
+/// Makes an agent from a complete table of options.
+pub type Build = fn(&Table, &Setup) -> Result<Box<dyn Agent>, BuildError>;
+
+/// A registered algorithm.
+pub struct Entry {
+    /// Name, as on the command line.
+    pub name: &'static str,
+    /// Its source file: the header and the `Config` documentation are its page.
+    pub source: &'static str,
+    /// All options with their defaults.
+    pub defaults: fn() -> Table,
+    /// Constructor.
+    pub build: Build,
+}
+
+macro_rules! entry {
+    ($module:ident, $agent:ident) => {
+        Entry {
+            name: stringify!($module),
+            source: include_str!(concat!(stringify!($module), ".rs")),
+            defaults: || config::table(&$module::Config::default()),
+            build: |table, setup| {
+                let config: $module::Config =
+                    config::parse(table, &config::table(&$module::Config::default()))?;
+                Ok(Box::new($module::$agent::new(config, setup)?))
+            },
+        }
+    };
+}
+
+/// Every agent, in the order in which `steadfast list agents` prints them.
+pub const REGISTRY: &[Entry] =
+    &[entry!(random, Random), entry!(ppo, Ppo), entry!(trpo, Trpo), entry!(mdpo, Mdpo)];
+
+/// The registered agent of that name.
+///
+/// # Errors
+/// [`BuildError::UnknownAgent`] with the nearest registered name.
+pub fn entry(name: &str) -> Result<&'static Entry, BuildError> {
+    REGISTRY.iter().find(|e| e.name == name).ok_or_else(|| BuildError::UnknownAgent {
+        name: name.to_owned(),
+        nearest: nearest(name, REGISTRY.iter().map(|e| e.name)).unwrap_or_default().to_owned(),
+    })
+}

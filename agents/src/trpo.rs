@@ -1,0 +1,311 @@
+//! Trust-region policy optimisation (TRPO).
+//!
+//! J. Schulman, S. Levine, P. Moritz, M. Jordan, P. Abbeel, 2015, arXiv:1502.05477.
+//!
+//! For k = 0, 1, … K−1:
+//!
+//! 1. Act with π_old for T steps in N environments; estimate advantages Â and returns R (GAE).
+//! 2. g = ∇_θ E[r Â], r = π_θ(a|s) / π_old(a|s) (eq. 14).
+//! 3. Solve F x = g by conjugate gradient, F = E[Fisher matrix of π_θ(·|s)] (appendix C).
+//! 4. Full step β x with β = √(2δ / xᵀ F x), so that the quadratic model of KL equals δ.
+//! 5. Backtrack: shrink β until E[KL] ≤ δ and E[r Â] improves; keep π_old if it never does.
+//! 6. Fit V_φ to R by minibatch Adam.
+//!
+//! Deviations: generalised advantages instead of single-path returns, normalised over the batch; F is damped; the
+//! value function is a network fitted by Adam; all as in the usual codes.
+
+use serde::{Deserialize, Serialize};
+use steadfast_envs::{Rng, State, VecEnv};
+
+use crate::config::{at_least, positive, within};
+use crate::core::adam::{Adam, Schedule};
+use crate::core::device::to_host;
+use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy, constant, read, standardized};
+use crate::core::trust_region::{conjugate_gradient, dot, line_search};
+use crate::{Agent, AgentError, BuildError, Metrics, Setup};
+
+/// Order of the arguments of the KL divergence that the line search bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KlDirection {
+    /// KL(π_old ‖ π), as in the paper.
+    OldNew,
+    /// KL(π ‖ π_old), as in sb3-contrib.
+    NewOld,
+}
+
+/// Options.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Config {
+    /// δ: bound on the mean KL divergence of a step. Paper: 0.01.
+    pub max_kl: f64,
+    /// How δ changes over the run: `constant` (paper) or `linear` (to zero, as the others anneal their learning rates).
+    pub kl_schedule: Schedule,
+    /// KL that the line search bounds: `old-new` (paper) or `new-old`.
+    pub kl_direction: KlDirection,
+    /// The line search accepts a KL of up to this many δ. Paper: 1.
+    pub kl_slack: f64,
+    /// Conjugate-gradient iterations. Paper: 10.
+    pub cg_iterations: usize,
+    /// Added to the diagonal of F.
+    pub cg_damping: f64,
+    /// F is averaged over every n-th row of the batch. Paper: about a tenth of the data, n = 10.
+    pub fisher_every: usize,
+    /// Factor by which the line search shrinks the step.
+    pub backtrack: f64,
+    /// Most steps that the line search tries.
+    pub backtrack_steps: usize,
+    /// Normalise advantages over the batch.
+    pub normalize_advantage: bool,
+    /// Adam's step size for the value function.
+    pub critic_lr: f64,
+    /// How the value function's learning rate changes: `constant` or `linear` (to zero).
+    pub lr_schedule: Schedule,
+    /// Passes over the batch when fitting the value function.
+    pub critic_epochs: usize,
+    /// Rows of a minibatch when fitting the value function.
+    pub critic_minibatch: usize,
+    /// ε of Adam.
+    pub adam_epsilon: f64,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "flattened: its fields are documented")]
+    pub on_policy: OnPolicy,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_kl: 0.01,
+            kl_schedule: Schedule::Constant,
+            kl_direction: KlDirection::OldNew,
+            kl_slack: 1.5,
+            cg_iterations: 10,
+            cg_damping: 0.1,
+            fisher_every: 1,
+            backtrack: 0.5,
+            backtrack_steps: 10,
+            normalize_advantage: true,
+            critic_lr: 1e-3,
+            lr_schedule: Schedule::Constant,
+            critic_epochs: 10,
+            critic_minibatch: 128,
+            adam_epsilon: 1e-5,
+            on_policy: OnPolicy::default(),
+        }
+    }
+}
+
+/// Squared residual at which conjugate gradient stops.
+const CG_TOLERANCE: f64 = 1e-10;
+
+/// The agent.
+pub struct Trpo {
+    config: Config,
+    core: ActorCritic,
+    critic_adam: Adam,
+}
+
+impl Trpo {
+    /// An agent with fresh networks.
+    ///
+    /// # Errors
+    /// When an option is out of range or the agent cannot act in the task.
+    pub fn new(config: Config, setup: &Setup) -> Result<Self, BuildError> {
+        positive("max_kl", config.max_kl)?;
+        within("kl_slack", config.kl_slack, 1.0, f64::INFINITY)?;
+        within("cg_damping", config.cg_damping, 0.0, f64::INFINITY)?;
+        within("backtrack", config.backtrack, 0.01, 0.99)?;
+        positive("critic_lr", config.critic_lr)?;
+        positive("adam_epsilon", config.adam_epsilon)?;
+        for (key, value) in [
+            ("cg_iterations", config.cg_iterations),
+            ("fisher_every", config.fisher_every),
+            ("backtrack_steps", config.backtrack_steps),
+            ("critic_epochs", config.critic_epochs),
+            ("critic_minibatch", config.critic_minibatch),
+        ] {
+            at_least(key, value, 1)?;
+        }
+        let core = ActorCritic::new(config.on_policy.clone(), setup)?;
+        Ok(Self {
+            critic_adam: Adam::new(core.critic.len(), config.adam_epsilon, &setup.device),
+            core,
+            config,
+        })
+    }
+}
+
+impl Agent for Trpo {
+    fn num_envs(&self) -> usize {
+        self.config.on_policy.num_envs
+    }
+
+    fn steps_per_iteration(&self) -> u64 {
+        self.core.batch_len() as u64
+    }
+
+    fn iterate(&mut self, envs: &mut VecEnv) -> Result<Metrics, AgentError> {
+        let Self { config: c, core, critic_adam } = self;
+        let lr = c.critic_lr * c.lr_schedule.factor(core.iteration, core.iterations);
+        let max_kl = c.max_kl * c.kl_schedule.factor(core.iteration, core.iterations);
+
+        // 1. Act, estimate advantages.
+        let batch = core.collect(envs)?;
+        let advantage = if c.normalize_advantage {
+            standardized(batch.advantage.clone(), 1e-8)
+        } else {
+            batch.advantage.clone()
+        };
+
+        // 2. Gradient of the surrogate.
+        let grad = core.policy.grad(&batch.obs, |dist| (batch.ratio(dist) * constant(&advantage)).mean());
+        let g: Vec<f64> = to_host(grad).into_iter().map(f64::from).collect();
+
+        // 3. Natural direction.
+        let fisher_product = core.policy.fisher_product(batch.every(c.fisher_every), c.cg_damping);
+        let x = conjugate_gradient(&fisher_product, &g, c.cg_iterations, CG_TOLERANCE);
+
+        // 4. Step length.
+        let curvature = dot(&x, &fisher_product(&x));
+        let beta = if curvature > 0.0 { (2.0 * max_kl / curvature).sqrt() } else { 0.0 };
+        drop(fisher_product);
+
+        // 5. Backtracking line search.
+        let theta_old = core.policy.params();
+        let full_step = core.policy.vector(x.iter().map(|x| (beta * x) as f32).collect());
+        let surrogate_old = read([advantage.clone().mean()])[0];
+        let (fraction, tried) = line_search(c.backtrack, c.backtrack_steps, |fraction| {
+            core.policy.set_params(theta_old.clone() + full_step.clone() * fraction);
+            let dist = core.policy.dist(&batch.obs);
+            let ratio = (dist.log_prob(&batch.actions) - batch.log_prob_old.clone()).exp();
+            let kl = match c.kl_direction {
+                KlDirection::OldNew => batch.dist_old.kl(&dist),
+                KlDirection::NewOld => dist.kl(&batch.dist_old),
+            };
+            let [surrogate, kl] = read([(ratio * advantage.clone()).mean(), kl.mean()]);
+            kl <= c.kl_slack * max_kl && surrogate > surrogate_old
+        });
+        if fraction.is_none() {
+            core.policy.set_params(theta_old);
+        }
+
+        // 6. Fit the value function.
+        let fit = CriticFit { epochs: c.critic_epochs, minibatch: c.critic_minibatch, clip: 0.0 };
+        core.fit_critic(&batch, critic_adam, &fit, lr);
+
+        let norm = core.policy.vector(vec![dot(&g, &g).sqrt() as f32]);
+        let metrics = Metrics {
+            learning_rate: Some(lr),
+            step_size: Some(beta * fraction.unwrap_or(0.0)),
+            line_search_steps: Some(tried as f64),
+            ..Metrics::default()
+        };
+        core.finish(&batch, 0.2, norm, metrics).finite(envs.steps())
+    }
+
+    fn act(&self, obs: &[f32], actions: &mut [f32], _rng: &mut Rng) {
+        self.core.greedy(obs, actions);
+    }
+
+    fn save(&self) -> State {
+        let mut state = State::new();
+        self.core.save(&mut state);
+        self.critic_adam.save("critic_adam", &mut state);
+        state
+    }
+
+    fn load(&mut self, state: &State) -> Result<(), AgentError> {
+        self.core.load(state)?;
+        self.critic_adam.load("critic_adam", state)?;
+        Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
+mod tests {
+    use super::*;
+    use crate::core::device::Device;
+    use steadfast_envs::{Purpose, make};
+
+    fn trpo(env: &str, config: Config) -> (Trpo, VecEnv) {
+        let envs = VecEnv::new(&|| make(env).unwrap(), 2, 4, Purpose::Env, 1);
+        let setup = Setup { spec: envs.spec(), seed: 4, total_steps: 10_000, device: Device::cpu() };
+        (Trpo::new(config, &setup).unwrap(), envs)
+    }
+
+    fn config() -> Config {
+        let mut config = Config::default();
+        (config.on_policy.num_envs, config.on_policy.horizon) = (2, 256);
+        config.on_policy.net.hidden = vec![16];
+        config
+    }
+
+    #[test]
+    fn a_step_improves_the_surrogate_inside_the_trust_region() {
+        for env in ["CartPole-v1", "Pendulum-v1"] {
+            for kl_direction in [KlDirection::OldNew, KlDirection::NewOld] {
+                let (mut agent, mut envs) = trpo(env, Config { kl_direction, ..config() });
+                for _ in 0..5 {
+                    let metrics = agent.iterate(&mut envs).unwrap();
+                    // The metric is KL(π_old ‖ π); the other direction differs in third order.
+                    let bound = if kl_direction == KlDirection::OldNew { 0.015 } else { 0.02 };
+                    let kl = metrics.kl.unwrap();
+                    assert!((1e-4..=bound + 1e-6).contains(&kl), "{env}: {kl}");
+                    // −E[r Â] is 0 at π_old, for Â has mean 0.
+                    assert!(metrics.policy_loss.unwrap() < -1e-3, "{env}: {metrics:?}");
+                    assert!(metrics.step_size.unwrap() > 0.0);
+                }
+            }
+        }
+    }
+
+    /// Without damping a small full step has the KL divergence δ, however far conjugate gradient got: β and F are
+    /// right. (Few iterations, for F is nearly singular.)
+    #[test]
+    fn a_small_step_has_the_stated_length() {
+        for env in ["CartPole-v1", "Pendulum-v1"] {
+            let small = Config { max_kl: 1e-4, cg_damping: 0.0, cg_iterations: 3, ..config() };
+            let (mut agent, mut envs) = trpo(env, small);
+            let metrics = agent.iterate(&mut envs).unwrap();
+            assert_eq!(metrics.line_search_steps, Some(1.0));
+            let kl = metrics.kl.unwrap();
+            assert!((kl / 1e-4 - 1.0).abs() < 0.05, "{env}: {kl:e}");
+        }
+    }
+
+    #[test]
+    fn the_policy_is_restored_when_the_line_search_fails() {
+        for env in ["CartPole-v1", "Pendulum-v1"] {
+            let (mut agent, mut envs) = trpo(env, config());
+            agent.config.kl_slack = -1.0; // no KL divergence is below −δ
+            let before = (to_host(agent.core.policy.params()), to_host(agent.core.critic.params()));
+            let metrics = agent.iterate(&mut envs).unwrap();
+            assert_eq!(to_host(agent.core.policy.params()), before.0);
+            assert_ne!(to_host(agent.core.critic.params()), before.1, "the critic is fitted all the same");
+            assert_eq!((metrics.step_size, metrics.line_search_steps), (Some(0.0), Some(10.0)));
+            assert!(metrics.kl.unwrap().abs() < 1e-7);
+        }
+    }
+
+    /// The line search must reject steps beyond the quadratic model: a huge δ with no slack still ends below δ.
+    #[test]
+    fn backtracking_enforces_the_bound() {
+        let (mut agent, mut envs) =
+            trpo("CartPole-v1", Config { max_kl: 0.5, kl_slack: 1.0, cg_damping: 0.0, ..config() });
+        let mut backtracked = 0;
+        for _ in 0..10 {
+            let metrics = agent.iterate(&mut envs).unwrap();
+            assert!(metrics.kl.unwrap() <= 0.5 + 1e-6, "{metrics:?}");
+            backtracked += usize::from(metrics.line_search_steps > Some(1.0));
+        }
+        assert!(backtracked > 0, "the test never reached the bound");
+    }
+
+    #[test]
+    fn the_fisher_matrix_may_use_a_part_of_the_batch() {
+        let (mut agent, mut envs) = trpo("Pendulum-v1", Config { fisher_every: 10, ..config() });
+        let metrics = agent.iterate(&mut envs).unwrap();
+        assert!(metrics.policy_loss.unwrap() < 0.0 && metrics.kl.unwrap() <= 0.015);
+    }
+}

@@ -1,0 +1,41 @@
+//! What the integration tests share.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use steadfast_agents::{Agent, Device, Entry, REGISTRY, Setup, config};
+use steadfast_envs::{Purpose, VecEnv, make};
+use toml::Table;
+
+/// The agents that learn.
+pub fn learners() -> impl Iterator<Item = &'static Entry> {
+    REGISTRY.iter().filter(|e| e.name != "random")
+}
+
+/// The agent's default options with those of `text`, in TOML, over them.
+pub fn options(entry: &Entry, text: &str) -> Table {
+    let mut table = (entry.defaults)();
+    set(&mut table, text);
+    table
+}
+
+/// Sets the options of `text`, in TOML.
+pub fn set(table: &mut Table, text: &str) {
+    config::merge(table, &text.parse().unwrap()).unwrap();
+}
+
+/// An agent and the environments that it asks for.
+pub fn build(
+    entry: &Entry,
+    env: &str,
+    options: &Table,
+    seed: u64,
+    total_steps: u64,
+    device: Device,
+    threads: usize,
+) -> (Box<dyn Agent>, VecEnv) {
+    let make_env = || make(env).unwrap();
+    let sample = make_env();
+    let setup = Setup { spec: sample.spec(), seed, total_steps, device };
+    let agent = (entry.build)(options, &setup).unwrap_or_else(|e| panic!("{} on {env}: {e}", entry.name));
+    let envs = VecEnv::new(&make_env, agent.num_envs(), seed, Purpose::Env, threads);
+    (agent, envs)
+}

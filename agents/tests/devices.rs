@@ -1,0 +1,78 @@
+//! One update on a graphics device gives the parameters that the CPU gives, up to rounding.
+//!
+//! Acting and randomness live on the host, so both devices see the same rollout. Without a graphics adapter the test
+//! is skipped, with a line that says so, unless `STEADFAST_REQUIRE_WGPU=1` is set.
+#![cfg(all(feature = "cpu", feature = "wgpu"))]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::{build, learners, options};
+use steadfast_agents::{Device, Entry};
+use steadfast_envs::{State, state::Array};
+
+/// One update with steps far longer than the tolerance. Adam's first step is nearly lr · sign(g): a large ε keeps
+/// the rounding of a tiny gradient from becoming a whole step.
+fn one_update(entry: &Entry) -> String {
+    let critic = "critic_lr = 0.01\ncritic_epochs = 1\ncritic_minibatch = 128";
+    let own = match entry.name {
+        "ppo" => "learning_rate = 0.01\nepochs = 1\nminibatch = 128".to_owned(),
+        "trpo" => critic.to_owned(),
+        "mdpo" => format!("learning_rate = 0.01\nm = 2\ncritic_adam_epsilon = 1e-3\n{critic}"),
+        name => panic!("'{name}' needs settings here, for a single update"),
+    };
+    format!("{own}\nadam_epsilon = 1e-3\nnum_envs = 2\nhorizon = 64\nhidden = [16, 16]")
+}
+
+/// The parameters of all networks by name, before and after one iteration.
+fn update(entry: &Entry, env: &str, device: &Device) -> [Vec<(String, Vec<f32>)>; 2] {
+    let options = options(entry, &one_update(entry));
+    let (mut agent, mut envs) = build(entry, env, &options, 0, 10 * 128, device.clone(), 1);
+    let before = parameters(&agent.save());
+    agent.iterate(&mut envs).unwrap();
+    [before, parameters(&agent.save())]
+}
+
+fn parameters(state: &State) -> Vec<(String, Vec<f32>)> {
+    let mut found = Vec::new();
+    for (name, array) in state.iter() {
+        if let Array::F32(_, values) = array
+            && ["policy.", "critic."].iter().any(|network| name.starts_with(network))
+        {
+            found.push((name.to_owned(), values.clone()));
+        }
+    }
+    found
+}
+
+/// Largest |a − b| / max(1, |a|), over all parameters.
+fn distance(a: &[(String, Vec<f32>)], b: &[(String, Vec<f32>)]) -> f32 {
+    let names = |x: &[(String, Vec<f32>)]| x.iter().map(|(n, v)| (n.clone(), v.len())).collect::<Vec<_>>();
+    assert_eq!(names(a), names(b));
+    let pairs = a.iter().flat_map(|(_, v)| v).zip(b.iter().flat_map(|(_, v)| v));
+    pairs.map(|(a, b)| (a - b).abs() / a.abs().max(1.0)).fold(0.0, f32::max)
+}
+
+#[test]
+fn one_update_agrees_with_the_cpu() {
+    let wgpu = match Device::wgpu() {
+        Ok(device) => device,
+        Err(error) if std::env::var("STEADFAST_REQUIRE_WGPU").is_ok_and(|v| v == "1") => {
+            panic!("STEADFAST_REQUIRE_WGPU is set, but {error}")
+        }
+        Err(error) => {
+            eprintln!("skipped one_update_agrees_with_the_cpu: {error}");
+            return;
+        }
+    };
+    for entry in learners() {
+        for env in ["CartPole-v1", "Pendulum-v1", "probe/multi-discrete"] {
+            let [before, cpu] = update(entry, env, &Device::cpu());
+            let [_, other] = update(entry, env, &wgpu);
+            assert!(distance(&before, &cpu) > 3e-3, "{} on {env}: the update does too little", entry.name);
+            let distance = distance(&cpu, &other);
+            println!("{} on {env}: {distance:e}", entry.name);
+            assert!(distance <= 1e-4, "{} on {env}: the devices differ by {distance:e}", entry.name);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Golden values: what three iterations with fixed settings report on the CPU.
+//!
+//! A failure means that numbers have moved. If that was intended, copy the printed rows and say so in
+//! CHANGELOG.md under "Changes to numbers"; results of the suites that it moves must be made anew.
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::{build, learners, options};
+use steadfast_agents::Device;
+
+/// Agent, task, and after the third iteration: policy loss, value loss, KL divergence, entropy.
+const GOLDEN: &[(&str, &str, [f64; 4])] = &[
+    ("ppo", "CartPole-v1", [-0.01223388, 0.4137891, 0.0009545136, 0.686709]),
+    ("ppo", "Pendulum-v1", [-0.003285552, 0.2914626, 0.0002659191, 1.408375]),
+    ("trpo", "CartPole-v1", [-0.02922846, 0.3251839, 0.007603932, 0.6499293]),
+    ("trpo", "Pendulum-v1", [-0.03056842, 0.3070116, 0.008771101, 1.333515]),
+    ("mdpo", "CartPole-v1", [-0.001438254, 0.6111843, 0.000125834, 0.6917822]),
+    ("mdpo", "Pendulum-v1", [-0.001207442, 0.3150546, 5.92093e-05, 1.411838]),
+];
+
+#[test]
+fn three_iterations_report_what_they_always_did() {
+    let mut moved = Vec::new();
+    for entry in learners() {
+        for env in ["CartPole-v1", "Pendulum-v1"] {
+            let text =
+                "num_envs = 2\nhorizon = 64\nhidden = [16]\nnormalize_obs = true\nnormalize_reward = true";
+            let (mut agent, mut envs) =
+                build(entry, env, &options(entry, text), 0, 10 * 128, Device::cpu(), 1);
+            for _ in 0..2 {
+                agent.iterate(&mut envs).unwrap();
+            }
+            let m = agent.iterate(&mut envs).unwrap();
+            let found = [m.policy_loss, m.value_loss, m.kl, m.entropy].map(|x| x.unwrap_or(f64::NAN));
+            let golden = GOLDEN.iter().find(|row| (row.0, row.1) == (entry.name, env));
+            // Relative to the value; KL divergences are small differences of numbers of order one.
+            let close = |a: f64, b: f64| (a - b).abs() <= 1e-4 * b.abs().max(1e-3);
+            if !golden.is_some_and(|row| found.iter().zip(row.2).all(|(a, b)| close(*a, b))) {
+                let [a, b, c, d] = found;
+                moved.push(format!("    ({:?}, {env:?}, [{a:.7}, {b:.7}, {c:.9}, {d:.7}]),", entry.name));
+            }
+        }
+    }
+    assert!(moved.is_empty(), "changes to numbers; found now:\n{}", moved.join("\n"));
+}

@@ -1,0 +1,113 @@
+//! Every agent learns the probes: tasks with known answers, each of which exposes one kind of bug.
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::{build, learners, options, set};
+use steadfast_agents::{Agent, Device, Entry};
+use steadfast_envs::{Purpose, VecEnv, make, probe, rng::stream};
+
+/// The probes that end in a best return, with the shortfall that counts as learnt.
+///
+/// Each is far above what an agent gets that ignores its observations or its rewards: 2 and 2.3 of 8 in the
+/// discrete identities, −5.3 in the continuous one, ½ in `two-step`, 0 (the mean of the arms is 0.125) and −0.36 in
+/// the bandits.
+const PROBES: [(&str, f64); 6] = [
+    ("probe/bandit", 0.1),
+    ("probe/bandit-continuous", 0.05),
+    ("probe/identity-discrete", 0.2),
+    ("probe/identity-continuous", 0.3),
+    ("probe/multi-discrete", 0.2),
+    ("probe/two-step", 0.05),
+];
+
+/// Small networks, short rollouts and large steps, so that a probe takes seconds.
+///
+/// MDPO anneals its learning rate, as in the paper: with a constant one as large as this, Adam's steps end up longer
+/// than the shrinking deviation of the actions, and some seeds diverge after they have solved the task.
+fn small(entry: &Entry) -> String {
+    let own = match entry.name {
+        "ppo" => "learning_rate = 3e-3\nepochs = 6",
+        "trpo" => "max_kl = 0.05\ncritic_lr = 3e-3",
+        "mdpo" => "learning_rate = 6e-3\nlr_schedule = 'linear'\nm = 20\ncritic_lr = 3e-3\nvalue_clip = 0.0",
+        name => panic!("'{name}' needs settings here, for the probes"),
+    };
+    format!("{own}\nnum_envs = 4\nhorizon = 64\nhidden = [16]\nlog_std_init = -0.5\ngamma = 0.9")
+}
+
+/// Mean return of the greedy policy over 2000 episodes.
+fn evaluate(agent: &dyn Agent, env: &str) -> f64 {
+    let mut envs = VecEnv::new(&|| make(env).unwrap(), 50, 1, Purpose::Eval, 1);
+    let mut rng = stream(1, Purpose::Check, 0);
+    let mut actions = vec![0.0; 50 * envs.spec().action_len()];
+    let mut returns = Vec::new();
+    while returns.len() < 2000 {
+        agent.act(envs.obs(), &mut actions, &mut rng);
+        envs.step(&actions);
+        returns.extend(envs.take_episodes().iter().map(|e| e.returns[0]));
+    }
+    returns.iter().sum::<f64>() / returns.len() as f64
+}
+
+fn learn(entry: &Entry, seed: u64) {
+    for (env, shortfall) in PROBES {
+        let (mut agent, mut envs) =
+            build(entry, env, &options(entry, &small(entry)), seed, 60 * 256, Device::cpu(), 1);
+        for _ in 0..60 {
+            agent.iterate(&mut envs).unwrap();
+        }
+        let (mean, best) = (evaluate(agent.as_ref(), env), probe::optimal_return(env).unwrap());
+        println!("{} {env} {seed}: {mean:.3} of {best}", entry.name);
+        assert!(mean >= best - shortfall, "{} on {env}: {mean}, best {best}", entry.name);
+        assert!(mean <= best + 0.05, "{} on {env}: {mean} is too good to be true", entry.name);
+    }
+}
+
+#[test]
+fn every_agent_solves_the_probes() {
+    learners().for_each(|entry| learn(entry, 0));
+}
+
+/// The value that the agent's critic ends with on `probe/endless`, whose observations mean nothing: without
+/// hidden layers it is w·s + b. Returned at s = −1, 0, 1.
+fn endless_values(entry: &Entry, time_limit: &str) -> [f64; 3] {
+    let mut table = options(entry, &small(entry));
+    set(&mut table, "hidden = []\nnormalize_obs = false\nnormalize_reward = false\nlr_schedule = 'constant'");
+    set(&mut table, &format!("time_limit = '{time_limit}'"));
+    // Some agents have one learning rate for all.
+    let rate = if table.contains_key("critic_lr") { "critic_lr" } else { "learning_rate" };
+    set(&mut table, &format!("{rate} = 0.03"));
+    let (mut agent, mut envs) = build(entry, "probe/endless", &table, 0, 60 * 256, Device::cpu(), 1);
+    for _ in 0..60 {
+        agent.iterate(&mut envs).unwrap();
+    }
+    let state = agent.save();
+    let read = |name| f64::from(state.f32(name, 1).unwrap()[0]);
+    let (weight, bias) = (read("critic.0.weight"), read("critic.0.bias"));
+    [bias - weight, bias, bias + weight]
+}
+
+/// Time limits are not terminations: the value of a reward of 1 for ever is 1/(1 − γ) = 10, although no episode is
+/// longer than ten steps.
+#[test]
+fn values_see_beyond_the_time_limit() {
+    for entry in learners() {
+        let truth = probe::endless_value(0.9);
+        for value in endless_values(entry, "bootstrap") {
+            assert!((value - truth).abs() < 0.5, "{}: {value}, not {truth}", entry.name);
+        }
+    }
+}
+
+/// The guard of the test above: with the other setting it must fail, by far.
+#[test]
+fn values_stop_at_a_time_limit_that_is_taken_for_a_termination() {
+    for entry in learners() {
+        // The most that ten steps can pay: (1 − γ¹⁰)/(1 − γ); the mean over the steps left is less.
+        let most = (1.0 - 0.9f64.powi(10)) / 0.1;
+        for value in endless_values(entry, "terminal") {
+            assert!(value < most && value > 1.0, "{}: {value}, above {most}", entry.name);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The promise: same seed, same bits, whatever the number of threads, and across a save and a load.
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::{build, options};
+use steadfast_agents::{Agent, Device, Entry, Metrics, REGISTRY};
+use steadfast_envs::{State, VecEnv};
+use toml::Table;
+
+const TASKS: [&str; 2] = ["CartPole-v1", "Pendulum-v1"];
+
+/// Everything that carries state from one iteration to the next is switched on. The horizon is no divisor of an
+/// episode's length, so that iterations begin in the middle of episodes.
+fn everything_on(entry: &Entry) -> Table {
+    let learning = "normalize_obs = true\nnormalize_reward = true\nnoise_correlation = 0.5\nhidden = [8]";
+    let schedule = "lr_schedule = 'linear'";
+    let text = match entry.name {
+        "random" => String::new(),
+        "ppo" => format!("{learning}\n{schedule}\nepochs = 2\nminibatch = 32\nvalue_clip = 0.2"),
+        _ => format!("{learning}\n{schedule}\ncritic_epochs = 2\ncritic_minibatch = 32"),
+    };
+    options(entry, &format!("{text}\nnum_envs = 4\nhorizon = 60"))
+}
+
+fn new(entry: &Entry, env: &str, seed: u64, threads: usize) -> (Box<dyn Agent>, VecEnv) {
+    build(entry, env, &everything_on(entry), seed, 5 * 240, Device::cpu(), threads)
+}
+
+/// The metrics of `iterations`, the episodes' returns among them as bits, and the state after them.
+fn go_on(agent: &mut dyn Agent, envs: &mut VecEnv, iterations: usize) -> (Vec<Metrics>, Vec<u64>, State) {
+    let metrics = (0..iterations).map(|_| agent.iterate(envs).unwrap()).collect();
+    let returns = envs.take_episodes().iter().map(|e| e.returns[0].to_bits()).collect();
+    let mut state = agent.save();
+    state.put_state("envs", envs.save());
+    (metrics, returns, state)
+}
+
+fn run(entry: &Entry, env: &str, seed: u64, threads: usize) -> (Vec<Metrics>, Vec<u64>, State) {
+    let (mut agent, mut envs) = new(entry, env, seed, threads);
+    go_on(agent.as_mut(), &mut envs, 5)
+}
+
+#[test]
+fn the_seed_determines_a_run_whatever_the_threads() {
+    for entry in REGISTRY {
+        for env in TASKS {
+            let first = run(entry, env, 7, 1);
+            for threads in [1, 2, 4] {
+                assert!(run(entry, env, 7, threads) == first, "{} on {env}, {threads} threads", entry.name);
+            }
+            let other = run(entry, env, 8, 1);
+            assert!(other.1 != first.1 && other.2 != first.2, "{} on {env} ignores its seed", entry.name);
+        }
+    }
+}
+
+/// Kill after two iterations and resume: the other three are the same to the last bit.
+#[test]
+fn a_loaded_agent_goes_on_as_if_it_had_never_stopped() {
+    for entry in REGISTRY {
+        for env in TASKS {
+            let (mut agent, mut envs) = new(entry, env, 7, 1);
+            go_on(agent.as_mut(), &mut envs, 2);
+            let (saved, saved_envs) = (agent.save(), envs.save());
+            let uninterrupted = go_on(agent.as_mut(), &mut envs, 3);
+
+            // Another seed: whatever is not loaded differs.
+            let (mut agent, mut envs) = new(entry, env, 1234, 1);
+            agent.load(&saved).unwrap();
+            envs.load(&saved_envs).unwrap();
+            assert!(agent.save() == saved, "{}: saving what was loaded", entry.name);
+            assert!(go_on(agent.as_mut(), &mut envs, 3) == uninterrupted, "{} on {env}", entry.name);
+        }
+    }
+}
+
+#[test]
+fn a_fresh_agent_can_be_saved_and_loaded_too() {
+    for entry in REGISTRY {
+        let (agent, _) = new(entry, "Pendulum-v1", 7, 1);
+        let (mut other, mut envs) = new(entry, "Pendulum-v1", 1234, 1);
+        other.load(&agent.save()).unwrap();
+        let (_, fresh_envs) = new(entry, "Pendulum-v1", 7, 1);
+        envs.load(&fresh_envs.save()).unwrap();
+        assert!(go_on(other.as_mut(), &mut envs, 5) == run(entry, "Pendulum-v1", 7, 1), "{}", entry.name);
+    }
+}
+
+#[test]
+fn the_state_of_another_shape_is_refused() {
+    for entry in common::learners() {
+        let (agent, _) = new(entry, "Pendulum-v1", 7, 1);
+        let mut wide = everything_on(entry);
+        common::set(&mut wide, "hidden = [9]");
+        let (mut other, _) = build(entry, "Pendulum-v1", &wide, 7, 1200, Device::cpu(), 1);
+        let error = other.load(&agent.save()).unwrap_err().to_string();
+        assert!(error.contains("policy.0"), "{}: {error}", entry.name);
+        assert!(other.load(&State::new()).is_err());
+    }
+}

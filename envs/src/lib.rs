@@ -1,0 +1,189 @@
+//! Environments for reinforcement learning, written as plain `f64` physics.
+//!
+//! An environment author writes dynamics and nothing else ([`Env`]): no batches, no time limits, no
+//! tensors. [`VecEnv`] adds copies, time limits, automatic resets and episode statistics; [`check`]
+//! holds the conformance checks that every registered task passes (run them on your own too).
+//!
+//! To add a task: one file that implements [`Env`], and one line in [`REGISTRY`].
+
+pub mod check;
+pub mod classic;
+pub mod probe;
+pub mod rng;
+pub mod space;
+pub mod state;
+pub mod vector;
+
+pub use rng::{Purpose, Rng};
+pub use space::Space;
+pub use state::{State, StateError};
+pub use vector::{Episode, VecEnv};
+
+/// What one agent of a task sees and does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentSpec {
+    /// Name, as in PettingZoo (`agent_0`); plain tasks have one agent called `agent`.
+    pub name: String,
+    /// Observation space, a [`Space::Box`] whose bounds may be infinite.
+    pub obs: Space,
+    /// Action space.
+    pub action: Space,
+}
+
+/// What a task is, in numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// Registered name, for example `Pendulum-v1`.
+    pub id: String,
+    /// One entry an agent; plain tasks have one.
+    pub agents: Vec<AgentSpec>,
+    /// Time limit in steps, applied by [`VecEnv`], never by the task; `None` means endless.
+    pub max_steps: Option<usize>,
+    /// Mean return from which the task counts as solved, where its authors name one.
+    pub reward_threshold: Option<f64>,
+    /// Lowest and highest reward of one step of one agent; infinite where there is no bound.
+    pub reward_range: (f64, f64),
+}
+
+impl Spec {
+    /// Spec of a task with a single agent.
+    pub fn single(id: &str, obs: Space, action: Space, max_steps: Option<usize>) -> Self {
+        let agents = vec![AgentSpec { name: "agent".to_owned(), obs, action }];
+        let reward_range = (f64::NEG_INFINITY, f64::INFINITY);
+        Self { id: id.to_owned(), agents, max_steps, reward_threshold: None, reward_range }
+    }
+
+    /// Numbers in one joint observation: all agents' observations one after another.
+    pub fn obs_len(&self) -> usize {
+        self.agents.iter().map(|a| a.obs.len()).sum()
+    }
+
+    /// Numbers in one joint action: all agents' actions one after another.
+    pub fn action_len(&self) -> usize {
+        self.agents.iter().map(|a| a.action.len()).sum()
+    }
+}
+
+/// The dynamics of a task.
+///
+/// Joint observations, actions and rewards are flat slices, agents one after another. A discrete
+/// action is its index, as a whole number. Actions arrive already clipped to their box unless
+/// [`Env::clips_actions`] says otherwise.
+pub trait Env: Send {
+    /// The task's shapes and limits.
+    fn spec(&self) -> &Spec;
+
+    /// Starts an episode and writes its first observation, `[obs_len]`.
+    fn reset(&mut self, rng: &mut Rng, obs: &mut [f32]);
+
+    /// Advances by one step of `action`, `[action_len]`; writes the next observation, `[obs_len]`,
+    /// and one reward an agent. Returns whether the task **terminated** (reached an end that belongs to
+    /// the task; running out of time is not one).
+    fn step(&mut self, action: &[f64], rng: &mut Rng, obs: &mut [f32], reward: &mut [f64]) -> bool;
+
+    /// Writes everything that [`Env::step`] depends on, under names of the task's choice.
+    fn save(&self, state: &mut State);
+
+    /// Restores what [`Env::save`] wrote.
+    ///
+    /// # Errors
+    /// When an entry is missing or has the wrong length.
+    fn load(&mut self, state: &State) -> Result<(), StateError>;
+
+    /// True for a task whose reward depends on the action before clipping; it then clips by itself.
+    fn clips_actions(&self) -> bool {
+        false
+    }
+}
+
+/// A registered task.
+pub struct Entry {
+    /// Name, as on the command line.
+    pub id: &'static str,
+    /// One line for `steadfast list envs`.
+    pub summary: &'static str,
+    /// Constructor.
+    pub make: fn() -> Box<dyn Env>,
+}
+
+macro_rules! entry {
+    ($id:literal, $make:expr, $summary:literal) => {
+        Entry { id: $id, summary: $summary, make: || Box::new($make) }
+    };
+}
+
+/// Every task, in the order in which `steadfast list envs` prints them.
+pub const REGISTRY: &[Entry] = &[
+    entry!("Pendulum-v1", classic::Pendulum::default(), "swing a rod up and hold it (Gymnasium)"),
+    entry!(
+        "MountainCarContinuous-v0",
+        classic::MountainCarContinuous::default(),
+        "drive an underpowered car out of a valley, continuous force (Gymnasium)"
+    ),
+    entry!(
+        "CartPole-v1",
+        classic::CartPole::default(),
+        "balance a pole on a cart, left or right (Gymnasium)"
+    ),
+    entry!(
+        "MountainCar-v0",
+        classic::MountainCar::default(),
+        "drive an underpowered car out of a valley, three gears (Gymnasium)"
+    ),
+    entry!("Acrobot-v1", classic::Acrobot::default(), "swing a two-link arm above a line (Gymnasium)"),
+    entry!("CartPoleSwingUp", classic::CartPoleSwingUp::default(), "swing a pole up by moving its cart"),
+    entry!("AcrobotSwingUp", classic::AcrobotSwingUp::default(), "stand a two-link arm on its end"),
+    entry!("PlanarQuadrotor", classic::PlanarQuadrotor::default(), "fly two rotors to a goal and hover"),
+    entry!(
+        "DoubleIntegrator",
+        classic::DoubleIntegrator::default(),
+        "stop a mass at the origin; exact optimum"
+    ),
+    entry!("probe/bandit", probe::Bandit::discrete(), "one step, four noisy arms; best return 1"),
+    entry!("probe/bandit-continuous", probe::Bandit::continuous(), "one step, noisy parabola; best return 0"),
+    entry!("probe/identity-discrete", probe::Identity::discrete(), "name the index shown; best return 8"),
+    entry!(
+        "probe/identity-continuous",
+        probe::IdentityContinuous::default(),
+        "repeat the numbers shown; best return 0"
+    ),
+    entry!("probe/multi-discrete", probe::Identity::multi_discrete(), "name two indices; best return 8"),
+    entry!("probe/two-step", probe::TwoStep::default(), "act now, be paid one step later; best return 1"),
+    entry!("probe/endless", probe::Endless::default(), "reward 1 for ever, cut short; value 1/(1 - gamma)"),
+];
+
+/// The registered task of that name.
+///
+/// # Errors
+/// [`UnknownEnv`] with the nearest registered name.
+pub fn entry(id: &str) -> Result<&'static Entry, UnknownEnv> {
+    REGISTRY.iter().find(|e| e.id == id).ok_or_else(|| UnknownEnv {
+        id: id.to_owned(),
+        nearest: nearest(id, REGISTRY.iter().map(|e| e.id)).unwrap_or_default().to_owned(),
+    })
+}
+
+/// Builds the registered task of that name.
+///
+/// # Errors
+/// [`UnknownEnv`] with the nearest registered name.
+pub fn make(id: &str) -> Result<Box<dyn Env>, UnknownEnv> {
+    Ok((entry(id)?.make)())
+}
+
+/// No task of that name.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown environment '{id}'; did you mean '{nearest}'? (`steadfast list envs` names all)")]
+pub struct UnknownEnv {
+    /// What was asked for.
+    pub id: String,
+    /// The registered name most like it.
+    pub nearest: String,
+}
+
+/// The candidate most like `name` (Jaro-Winkler similarity, case ignored).
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let score = |c: &str| strsim::jaro_winkler(&name, &c.to_lowercase());
+    candidates.max_by(|a, b| score(a).total_cmp(&score(b)))
+}

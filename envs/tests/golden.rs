@@ -1,0 +1,138 @@
+//! Golden values: what a fixed seed and fixed actions give. A change here is a change to numbers.
+
+use steadfast_envs::rng::{Purpose, stream};
+use steadfast_envs::state::Array;
+use steadfast_envs::{Env, REGISTRY, Space, State, make};
+
+const STEPS: usize = 3;
+
+/// The state after the reset and after each of three steps, then the three rewards.
+fn trace(mut env: Box<dyn Env>) -> Vec<f64> {
+    let spec = env.spec().clone();
+    let mut rng = stream(0, Purpose::Check, 0);
+    let mut obs = vec![0.0; spec.obs_len()];
+    let mut rewards = [0.0; STEPS];
+    let mut values = Vec::new();
+    env.reset(&mut rng, &mut obs);
+    values.extend(state(env.as_ref()).into_iter().flatten());
+    for t in 0..STEPS {
+        let whole = !matches!(spec.agents[0].action, Space::Box { .. });
+        let at = |(i, (low, high)): (usize, (f64, f64))| {
+            // A third, four fifths, or none of the way through the range; whole for choices.
+            let value = low + [0.33, 0.8, 0.0][(t + i) % STEPS] * (high - low);
+            if whole { value.round() } else { value }
+        };
+        let action: Vec<f64> = spec.agents[0].action.bounds().into_iter().enumerate().map(at).collect();
+        env.step(&action, &mut rng, &mut obs, &mut rewards[t..t + 1]);
+        values.extend(state(env.as_ref()).into_iter().flatten());
+    }
+    values.extend(rewards);
+    values
+}
+
+/// The saved state, of a task that saves one array called `state`.
+fn state(env: &dyn Env) -> Option<Vec<f64>> {
+    let mut saved = State::new();
+    env.save(&mut saved);
+    let entries: Vec<_> = saved.iter().collect();
+    match entries[..] {
+        [("state", Array::F64(values))] => Some(values.clone()),
+        _ => None,
+    }
+}
+
+#[rustfmt::skip]
+const GOLDEN: &[(&str, &[f64])] = &[
+    ("Pendulum-v1", &[
+        2.62780781156, 0.05694009413639, 2.643985201611, 0.3235478010247, 2.687062260788,
+        0.8615411835258, 2.731603336296, 0.8908215101654, -6.906160511928, -7.002566064294,
+        -7.29852891444,
+    ]),
+    ("MountainCarContinuous-v0", &[
+        -0.4163542687893, 0.0, -0.417654812336, -0.001300529111177, -0.4188366234303, -0.001181798288599,
+        -0.4222912788391, -0.003454643068835, -0.01156000024319, -0.03600000286102, -0.1,
+    ]),
+    ("CartPole-v1", &[
+        0.04182286027053, 0.00284700470682, -0.01712100606204, -0.006632382324557, 0.04187980036466,
+        -0.1920252756454, -0.01725365370854, 0.2805998673634, 0.03803929485176, 0.003338488815359,
+        -0.01164165636127, -0.01747448476002, 0.03810606462806, -0.1916145893652, -0.01199114605647,
+        0.2715127468504, 1.0, 1.0, 1.0,
+    ]),
+    ("MountainCar-v0", &[
+        -0.4163542794589, 0.0, -0.4171448083983, -0.0007905289394049, -0.4177202393153,
+        -0.0005754309169414, -0.4200764735313, -0.002356234215984, -1.0, -1.0, -1.0,
+    ]),
+    ("Acrobot-v1", &[
+        0.08364572376013, 0.005694009363651, -0.03424201160669, -0.01326476503164, 0.06702319895012,
+        0.01001450277384, -0.1283826352479, 0.05301192470179, 0.02126748069051, 0.05883371667908,
+        -0.3180968343971, 0.4191222999477, -0.02743638083738, 0.09930655748779, -0.1581082065414,
+        -0.02821778892462, -1.0, -1.0, -1.0,
+    ]),
+    ("CartPoleSwingUp", &[
+        0.04182286027053, 0.00284700470682, 3.124471647528, -0.006632382324557, 0.03929337842863,
+        -0.1293013531015, 3.120451690318, -0.1939387139528, 0.03881699607202, 0.1054841353534,
+        3.12000057082, 0.1714262094323, 0.03524392303884, -0.284113536275, 3.115421053101,
+        -0.3999024645626, 1.233783208258e-08, 1.309316507135e-08, 2.638440146522e-08,
+    ]),
+    ("AcrobotSwingUp", &[
+        0.08364572054106, 0.005694009413639, -0.03424201212409, -0.01326476464911, 0.0870908662808,
+        -0.009415104612949, 0.1717452120497, -0.590294755709, 0.08473332914349, -0.01196680618687,
+        -0.2659403011538, 0.4882373310875, 0.08785089585773, -0.03088696065211, 0.3902583327248,
+        -1.243957549936, 2.839547555009e-06, 2.327122299513e-06, 1.632728977823e-06,
+    ]),
+    ("PlanarQuadrotor", &[
+        0.8364572054106, 0.05694009413639, -0.1027260363723, -0.03979429394734, -0.1467764093703,
+        -0.2518401790427, 0.8357376568464, 0.05153350029076, -0.103578243534, 0.003875907310249,
+        -0.1235593948686, 0.2092298209573, 0.8366217552699, 0.04576856040994, -0.1109050506957,
+        0.04075779126056, -0.1647337590612, -0.5755701790427, 0.8388638739409, 0.03651408359509,
+        -0.1274532578574, 0.07206272708456, -0.2980756508087, -0.2518401790427, 0.572333484963,
+        0.5458991076174, 0.5515403868722,
+    ]),
+    ("DoubleIntegrator", &[
+        0.8364572054106, 0.05694009413639, 0.8370512148242, -0.04505990586361, 0.8415452242378,
+        0.1349400941364, 0.8400392336515, -0.1650599058636, -1.743302830804, -3.942685131355,
+        -9.726407193443,
+    ]),
+    ("probe/bandit", &[
+        1.410785406534, 1.045266801737, -0.2524806609665,
+    ]),
+    ("probe/bandit-continuous", &[
+        0.02718540653362, 0.045266801737, -2.812480660967,
+    ]),
+    ("probe/identity-discrete", &[
+        3.0, 3.0, 0.0, 2.0, 0.0, 0.0, 1.0,
+    ]),
+    ("probe/identity-continuous", &[
+        0.8364572054106, 0.05694009413639, -0.3424201212409, -0.1326476464911, -0.489254697901,
+        -0.8394672634758, 0.5109387083635, -0.9094089607468, -1.678965617519, -1.640455790057,
+        -0.5103283109002,
+    ]),
+    ("probe/multi-discrete", &[
+        2.0, 3.0, 0.0, 2.0, 2.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.5,
+    ]),
+    ("probe/two-step", &[
+        0.0, 1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 0.0, 0.0, 0.0,
+    ]),
+    ("probe/endless", &[
+        1.0, 1.0, 1.0,
+    ]),
+];
+
+#[test]
+fn the_first_states_and_rewards_are_as_recorded() {
+    for (id, expected) in GOLDEN {
+        let ours = trace(make(id).unwrap());
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * b.abs().max(1.0);
+        assert!(ours.len() == expected.len() && ours.iter().zip(*expected).all(near), "{id} gives {ours:?}");
+    }
+}
+
+#[test]
+fn every_task_with_one_agent_and_one_array_has_golden_values() {
+    for entry in REGISTRY {
+        let env = (entry.make)();
+        if env.spec().agents.len() == 1 && state(env.as_ref()).is_some() {
+            assert!(GOLDEN.iter().any(|(id, _)| *id == entry.id), "{} has none", entry.id);
+        }
+    }
+}

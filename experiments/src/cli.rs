@@ -1,0 +1,652 @@
+//! The command line.
+
+use std::io::{Read, Write, stdin};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::settings::{self, RunSettings, assignments, positive, seed, seed_list, step_count};
+use crate::suite::{self, Overrides};
+use crate::sweep::{self, CellState, Manifest};
+use crate::train::{self, Conduct, INTERRUPTED, Outcome, Progress, Status};
+use crate::{bench, inspect, plot, summary};
+
+/// Exit code of a training that diverged (its files stand).
+pub const EXIT_DIVERGED: u8 = 3;
+/// Exit code of a run that was asked to stop and can be resumed.
+pub const EXIT_TRY_AGAIN: u8 = 75;
+/// Exit code of a sweep with failed cells.
+const EXIT_FAILED: u8 = 1;
+/// Exit code of bad input.
+const EXIT_BAD_INPUT: u8 = 2;
+
+/// Reinforcement-learning benchmarks: sweeps, curves and tables from one binary.
+#[derive(Parser)]
+#[command(name = "steadfast", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Commands,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 something failed (a cell, a check), 2 bad input, 3 training diverged, \
+                          75 interrupted and resumable.";
+
+#[derive(Subcommand)]
+enum Commands {
+    /// Show agents, environments or suites; with a name, everything about one
+    List(ListArgs),
+    /// Train one agent on one environment with one seed
+    Train(TrainArgs),
+    /// Run many trainings: agents x environments x seeds
+    #[command(subcommand)]
+    Sweep(SweepCommands),
+    /// Play episodes with a trained policy
+    Eval(EvalArgs),
+    /// Draw learning curves from any CSV with our columns (or SB3's monitor.csv)
+    Plot(PlotArgs),
+    /// Print final and area-under-curve scores with intervals
+    Summary(SummaryArgs),
+    /// Measure speed
+    Bench(bench::BenchArgs),
+    /// Run the conformance checks on an environment
+    Check {
+        /// Environment, or `all`
+        env: String,
+    },
+    /// Read states and actions as JSON lines, step once, print the results
+    Step {
+        /// Environment
+        env: String,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args)]
+struct ListArgs {
+    /// What to list
+    what: What,
+    /// One of them: its page
+    name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    Agents,
+    Envs,
+    Suites,
+}
+
+#[derive(Args)]
+struct TrainArgs {
+    /// Algorithm (`steadfast list agents`)
+    #[arg(long)]
+    agent: String,
+    /// Environment (`steadfast list envs`)
+    #[arg(long)]
+    env: String,
+    /// Run seed
+    #[arg(long, default_value_t = 0, value_parser = seed, allow_hyphen_values = true)]
+    seed: u64,
+    /// Environment steps, such as 200k or 1M
+    #[arg(long, default_value = "100k", value_parser = step_count, allow_hyphen_values = true)]
+    steps: u64,
+    /// Tuned or published options to start from (`steadfast list agents NAME`)
+    #[arg(long, default_value = "default")]
+    preset: String,
+    /// Override an option; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Name in rows and figures [default: the agent's, with the preset if it is not `default`]
+    #[arg(long)]
+    label: Option<String>,
+    /// Evaluations after the first one at step 0
+    #[arg(long, default_value_t = 20, value_parser = positive, allow_hyphen_values = true)]
+    evaluations: u64,
+    /// Episodes of an evaluation
+    #[arg(long, default_value_t = 20, value_parser = episodes(), allow_negative_numbers = true)]
+    eval_episodes: u32,
+    /// Episodes of the last evaluation
+    #[arg(long, default_value_t = 100, value_parser = episodes(), allow_negative_numbers = true)]
+    final_episodes: u32,
+    /// Where networks live: cpu or wgpu
+    #[arg(long, default_value = steadfast_agents::Device::NAMES[0])]
+    device: String,
+    /// Threads that step environment copies; never changes a result
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1024),
+        allow_negative_numbers = true
+    )]
+    threads: u32,
+    /// Folder of results; the run goes to OUT/LABEL/ENV/seed-N
+    #[arg(long, default_value = "results/train")]
+    out: PathBuf,
+    /// Go on from the run's checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Seconds between checkpoints
+    #[arg(
+        long,
+        default_value = "10",
+        value_name = "SECONDS",
+        value_parser = seconds,
+        allow_negative_numbers = true
+    )]
+    checkpoint_every: Duration,
+    /// No progress bar, no closing line
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum SweepCommands {
+    /// Plan, run, collect, summarise and plot
+    Run(SweepRunArgs),
+    /// Print the manifest: one line a cell
+    Plan(SweepArgs),
+    /// Run one cell of a manifest
+    Cell(CellArgs),
+    /// Count complete, begun and missing cells
+    Status(SweepArgs),
+    /// Join the files of complete cells; summarise and plot
+    Collect(SweepArgs),
+}
+
+#[derive(Args)]
+struct SweepArgs {
+    /// Name of a suite (`steadfast list suites`) or path of a suite file
+    suite: String,
+    /// Seeds instead of the suite's: 5, 0..5 or 1,4,7
+    #[arg(long, value_parser = seed_list, allow_hyphen_values = true)]
+    seeds: Option<std::vec::Vec<u64>>,
+    /// Environment steps of every cell instead of the suite's
+    #[arg(long, value_parser = step_count, allow_hyphen_values = true)]
+    steps: Option<u64>,
+    /// Override an option of all agents; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where networks live: cpu or wgpu
+    #[arg(long, default_value = steadfast_agents::Device::NAMES[0])]
+    device: String,
+    /// Folder of results; the sweep goes to OUT/SUITE
+    #[arg(long, default_value = "results")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct SweepRunArgs {
+    #[command(flatten)]
+    sweep: SweepArgs,
+    /// Cells at a time [default: one a processor]
+    #[arg(long, short, value_parser = positive, allow_negative_numbers = true)]
+    jobs: Option<u64>,
+    /// No progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Args)]
+struct CellArgs {
+    /// Manifest written by `sweep plan`
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Number of the cell, from 0
+    #[arg(long, allow_negative_numbers = true)]
+    index: usize,
+    /// Folder of the sweep [default: the manifest's]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print progress as JSON lines and stop when standard input closes
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+#[derive(Args)]
+struct EvalArgs {
+    /// Directory of a run
+    run: PathBuf,
+    /// Episodes
+    #[arg(long, default_value_t = 100, value_parser = episodes(), allow_negative_numbers = true)]
+    episodes: u32,
+    /// Seed of the episodes [default: the run's]
+    #[arg(long, value_parser = seed, allow_negative_numbers = true)]
+    seed: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct PlotArgs {
+    /// CSV files, run directories or folders of sweeps
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Figure to write, .svg or .png; may be repeated [default: curves.svg]
+    #[arg(long)]
+    out: Vec<PathBuf>,
+    /// Horizontal axis
+    #[arg(long, value_enum, default_value_t = plot::XAxis::Step)]
+    x: plot::XAxis,
+    /// Column to draw, of eval.csv, train.csv or episodes.csv [default: return_mean]
+    #[arg(long)]
+    y: Option<String>,
+    /// Draw in the terminal instead
+    #[arg(long)]
+    terminal: bool,
+    /// Heading
+    #[arg(long)]
+    title: Option<String>,
+}
+
+#[derive(Args)]
+struct SummaryArgs {
+    /// CSV files, run directories or folders of sweeps
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Parses the arguments and runs the command.
+///
+/// # Errors
+/// For bad input; the message says what, where and what to do.
+pub fn main() -> Result<ExitCode> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    match cli.command {
+        Commands::List(args) => list(&args),
+        Commands::Train(args) => train(&args),
+        Commands::Sweep(SweepCommands::Run(args)) => sweep_run(&args),
+        Commands::Sweep(SweepCommands::Plan(args)) => print(&plan(&args)?.to_text()?),
+        Commands::Sweep(SweepCommands::Cell(args)) => cell(&args),
+        Commands::Sweep(SweepCommands::Status(args)) => status(&args),
+        Commands::Sweep(SweepCommands::Collect(args)) => {
+            let manifest = plan(&args)?;
+            collect(&manifest, &args.out.join(&manifest.suite))
+        }
+        Commands::Eval(args) => eval(&args),
+        Commands::Plot(args) => draw(&args),
+        Commands::Summary(args) => summarise(&args),
+        Commands::Bench(args) => bench::main(&args),
+        Commands::Check { env } => inspect::check(&env),
+        Commands::Step { env } => inspect::step(&env),
+        Commands::Completions { shell } => {
+            // It panics where it cannot write: into memory first.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "steadfast", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+/// Help and version as they are; a mistake as one line, like any other bad input.
+fn usage(error: &clap::Error) -> Result<ExitCode> {
+    let text = error.render().to_string();
+    if !error.use_stderr() {
+        return print(&text);
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        note(text.trim_end());
+        return Ok(ExitCode::from(EXIT_BAD_INPUT));
+    }
+    let mut lines = text.lines().map(str::trim);
+    let what: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+    let mut line = what.join(" ").trim_start_matches("error: ").to_owned();
+    for tip in lines.filter_map(|line| line.strip_prefix("tip: ")) {
+        line += &format!("; {tip}");
+    }
+    bail!("{line} (--help tells more)")
+}
+
+/// Numbers of episodes.
+fn episodes() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=settings::MOST_EPISODES as i64)
+}
+
+/// A duration in seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| format!("'{text}' is no number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("must be at least 0 and finite, got {text}"))
+}
+
+/// Prints results; a reader that has seen enough (`| head`) is no error.
+pub fn print(text: &str) -> Result<ExitCode> {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e).context("cannot print"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Prints a line about what is going on; nobody reading it is no error.
+pub fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Prints an error in one line; the exit code of bad input.
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    let text = format!("{error:#}");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    note(&format!("error: {}", lines.join("; ")));
+    ExitCode::from(EXIT_BAD_INPUT)
+}
+
+fn list(args: &ListArgs) -> Result<ExitCode> {
+    let text = match args.what {
+        What::Agents => inspect::agents(args.name.as_deref(), args.json)?,
+        What::Envs => inspect::envs(args.name.as_deref(), args.json)?,
+        What::Suites => inspect::suites(args.name.as_deref(), args.json)?,
+    };
+    print(&text)
+}
+
+/// Checkpoints and stops at the next iteration on SIGINT and SIGTERM.
+fn stop_on_signals() -> Result<()> {
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("cannot watch for signals")
+}
+
+fn train(args: &TrainArgs) -> Result<ExitCode> {
+    let options = settings::resolve(&args.agent, &args.env, &args.preset, &[&assignments(&args.set)?])?;
+    let label = args.label.clone().unwrap_or_else(|| match args.preset.as_str() {
+        "default" => args.agent.clone(),
+        preset => format!("{}-{preset}", args.agent),
+    });
+    let settings = RunSettings {
+        label,
+        agent: args.agent.clone(),
+        preset: args.preset.clone(),
+        env: args.env.clone(),
+        seed: args.seed,
+        steps: args.steps,
+        evaluations: args.evaluations,
+        eval_episodes: args.eval_episodes as usize,
+        final_episodes: args.final_episodes as usize,
+        device: args.device.clone(),
+        options,
+    };
+    // Before its label becomes a folder.
+    settings.validate()?;
+    let conduct = Conduct {
+        threads: args.threads as usize,
+        checkpoint_every: args.checkpoint_every,
+        resume: args.resume,
+        wait: false,
+        command: command_line(),
+    };
+    let directory = sweep::cell_dir(&args.out, &settings);
+    stop_on_signals()?;
+
+    let bar = ProgressBar::with_draw_target(
+        Some(settings.steps),
+        if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() },
+    );
+    let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} steps, {eta} left  {msg}")?;
+    bar.set_style(style.progress_chars("━╸─"));
+    bar.set_prefix(format!("{} {} seed-{}", settings.label, settings.env, settings.seed));
+    let outcome = train::run(&settings, &directory, &conduct, &mut |p| {
+        bar.set_position(p.step);
+        let score = p.return_mean.map_or(String::new(), |r| format!("return {r:.2}, "));
+        bar.set_message(format!("{score}{:.0} steps/s", p.steps_per_s));
+    });
+    bar.finish_and_clear();
+    let (code, line) = closing(&outcome?, &directory);
+    if !args.quiet {
+        print(&line)?;
+    }
+    Ok(code)
+}
+
+/// Exit code and closing line of a training. Why it diverged goes to standard error.
+fn closing(outcome: &Outcome, directory: &Path) -> (ExitCode, String) {
+    let shown = directory.display();
+    match outcome {
+        Outcome::AlreadyDone => (ExitCode::SUCCESS, format!("already done: {shown}\n")),
+        Outcome::Interrupted => {
+            (ExitCode::from(EXIT_TRY_AGAIN), format!("interrupted; add --resume to go on: {shown}\n"))
+        }
+        Outcome::Finished(r) => {
+            let score = r.return_mean.map_or(String::new(), |m| format!(", return {m:.2}"));
+            let line = format!("{} steps in {:.1} s{score}: {shown}\n", r.step, r.wall_s);
+            match r.status {
+                Status::Done => (ExitCode::SUCCESS, line),
+                Status::Diverged => {
+                    let why = r.reason.as_deref().unwrap_or_default();
+                    note(&format!("diverged: {why}; try a lower learning rate"));
+                    (ExitCode::from(EXIT_DIVERGED), line)
+                }
+            }
+        }
+    }
+}
+
+/// The command that started this process, quoted for a shell.
+fn command_line() -> String {
+    let quote = |arg: String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
+        if !arg.is_empty() && arg.chars().all(plain) {
+            arg
+        } else {
+            format!("'{}'", arg.replace('\'', r"'\''"))
+        }
+    };
+    std::iter::once("steadfast".to_owned())
+        .chain(std::env::args_os().skip(1).map(|arg| quote(arg.to_string_lossy().into_owned())))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn plan(args: &SweepArgs) -> Result<Manifest> {
+    let overrides = Overrides {
+        seeds: args.seeds.clone(),
+        steps: args.steps,
+        set: assignments(&args.set)?,
+        device: args.device.clone(),
+    };
+    Manifest::plan(&suite::load(&args.suite)?, &overrides)
+}
+
+fn sweep_run(args: &SweepRunArgs) -> Result<ExitCode> {
+    let manifest = plan(&args.sweep)?;
+    // One cell of each agent is built here, so that bad options fail before anything is written.
+    let mut seen = Vec::new();
+    for cell in &manifest.cells {
+        if !seen.contains(&(&cell.label, &cell.env)) {
+            seen.push((&cell.label, &cell.env));
+            train::prepare(cell)?;
+        }
+    }
+    let jobs = match args.jobs {
+        Some(jobs) => usize::try_from(jobs).unwrap_or(usize::MAX),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    stop_on_signals()?;
+    let directory = args.sweep.out.join(&manifest.suite);
+    let failures = sweep::run(&manifest, &directory, jobs, args.quiet)?;
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        note("interrupted; the same command goes on");
+        return Ok(ExitCode::from(EXIT_TRY_AGAIN));
+    }
+    let code = match sweep::run_is_empty(&manifest, &directory)? {
+        true => ExitCode::from(EXIT_FAILED),
+        false => collect(&manifest, &directory)?,
+    };
+    if failures == 0 {
+        return Ok(code);
+    }
+    let all = manifest.cells.len();
+    note(&format!("error: {failures} of {all} cells failed; the same command tries them again"));
+    Ok(ExitCode::from(EXIT_FAILED))
+}
+
+/// Joins, summarises, plots and prints.
+fn collect(manifest: &Manifest, directory: &Path) -> Result<ExitCode> {
+    for message in sweep::collect(manifest, directory)? {
+        note(&format!("warning: {message}"));
+    }
+    let eval = directory.join("eval.csv");
+    let (rows, warnings) = summary::summarise(&[eval.clone()])?;
+    for warning in warnings {
+        note(&format!("warning: {warning}"));
+    }
+    crate::record::write_atomic(&directory.join("summary.csv"), summary::to_csv(&rows)?.as_bytes())?;
+    let options = plot::Options { title: Some(manifest.title.clone()), ..plot::Options::default() };
+    let (curves, _) = plot::curves(&[eval], &options)?;
+    for name in ["curves.svg", "curves.png"] {
+        plot::write(&directory.join(name), &curves, &options)?;
+    }
+    print(&summary::table(&rows))?;
+    print(&format!(
+        "\n{0}/curves.svg (.png), {0}/summary.csv, {0}/eval.csv, {0}/episodes.csv\n",
+        directory.display()
+    ))
+}
+
+fn cell(args: &CellArgs) -> Result<ExitCode> {
+    let manifest = Manifest::read(&args.manifest)?;
+    let settings = manifest.cells.get(args.index).ok_or_else(|| {
+        anyhow!(
+            "{} has {} cells, numbered from 0; there is no cell {}",
+            args.manifest.display(),
+            manifest.cells.len(),
+            args.index
+        )
+    })?;
+    let sweep = match &args.dir {
+        Some(directory) => directory.clone(),
+        None => args.manifest.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf),
+    };
+    stop_on_signals()?;
+    if args.supervised {
+        // The parent holds the other end: when it dies, however, this cell checkpoints and stops.
+        std::thread::spawn(|| {
+            let _ = stdin().read_to_end(&mut Vec::new());
+            INTERRUPTED.store(true, Ordering::Relaxed);
+        });
+    }
+    let conduct = Conduct {
+        threads: 1,
+        checkpoint_every: Duration::from_secs(10),
+        resume: true,
+        wait: true,
+        command: repeat_command(settings),
+    };
+    let supervised = args.supervised;
+    let directory = sweep::cell_dir(&sweep, settings);
+    let outcome = train::run(settings, &directory, &conduct, &mut |progress: &Progress| {
+        if supervised && let Ok(line) = serde_json::to_string(progress) {
+            // A parent that has gone shows on standard input.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    })?;
+    let (code, line) = closing(&outcome, &directory);
+    if !supervised {
+        print(&line)?;
+    }
+    Ok(code)
+}
+
+/// The `train` command that repeats a cell outside its sweep.
+fn repeat_command(s: &RunSettings) -> String {
+    let options = s.options.iter().map(|(key, value)| format!(" --set '{key}={value}'")).collect::<String>();
+    format!(
+        "steadfast train --agent {} --preset {} --label {} --env {} --seed {} --steps {} --evaluations {} \
+         --eval-episodes {} --final-episodes {} --device {}{options}",
+        s.agent,
+        s.preset,
+        s.label,
+        s.env,
+        s.seed,
+        s.steps,
+        s.evaluations,
+        s.eval_episodes,
+        s.final_episodes,
+        s.device
+    )
+}
+
+fn status(args: &SweepArgs) -> Result<ExitCode> {
+    let manifest = plan(args)?;
+    let directory = args.out.join(&manifest.suite);
+    let (mut complete, mut diverged, mut begun, mut missing) = (0, 0, 0, 0);
+    for cell in &manifest.cells {
+        match sweep::cell_state(&directory, cell)? {
+            CellState::Complete(r) if r.status == Status::Diverged => diverged += 1,
+            CellState::Complete(_) => complete += 1,
+            CellState::Begun => begun += 1,
+            CellState::Missing => missing += 1,
+        }
+    }
+    print(&format!(
+        "{complete} done, {diverged} diverged, {begun} begun, {missing} missing of {}\n",
+        manifest.cells.len()
+    ))
+}
+
+fn eval(args: &EvalArgs) -> Result<ExitCode> {
+    let settings = train::read_settings(&args.run)?;
+    let (mut agent, make) = train::build(&settings)?;
+    let path = train::checkpoint_path(&args.run);
+    let state = crate::checkpoint::load(&path)?;
+    agent
+        .load(&state.state("agent"))
+        .with_context(|| format!("checkpoint {} does not fit its run.toml", path.display()))?;
+    let e = train::evaluate(agent.as_ref(), make, args.seed.unwrap_or(settings.seed), args.episodes as usize);
+    if args.json {
+        let object = serde_json::json!({
+            "agent": settings.label, "env": settings.env, "seed": settings.seed, "episodes": args.episodes,
+            "return_mean": e.mean, "return_std": e.std, "return_min": e.min, "return_max": e.max,
+            "length_mean": e.length,
+        });
+        return print(&format!("{object}\n"));
+    }
+    print(&format!(
+        "{} on {}, {} episodes: return {:.2} ± {:.2} (std), {:.2} to {:.2}, length {:.1}\n",
+        settings.label, settings.env, args.episodes, e.mean, e.std, e.min, e.max, e.length
+    ))
+}
+
+fn draw(args: &PlotArgs) -> Result<ExitCode> {
+    let mut options = plot::Options { x: args.x, title: args.title.clone(), ..plot::Options::default() };
+    if let Some(y) = &args.y {
+        options.y.clone_from(y);
+    }
+    let (curves, warnings) = plot::curves(&args.paths, &options)?;
+    for warning in warnings {
+        note(&format!("warning: {warning}"));
+    }
+    if args.terminal {
+        return print(&plot::terminal(&curves, &options));
+    }
+    let default = [PathBuf::from("curves.svg")];
+    let targets = if args.out.is_empty() { &default[..] } else { &args.out[..] };
+    for path in targets {
+        plot::write(path, &curves, &options)?;
+        print(&format!("{}\n", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn summarise(args: &SummaryArgs) -> Result<ExitCode> {
+    let (rows, warnings) = summary::summarise(&args.paths)?;
+    for warning in warnings {
+        note(&format!("warning: {warning}"));
+    }
+    print(&if args.json { summary::to_json(&rows)? + "\n" } else { summary::table(&rows) })
+}

@@ -1,0 +1,298 @@
+//! Looking at what there is: agents, environments, suites; checking and stepping an environment.
+
+use std::io::{BufRead, Write, stdin, stdout};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::{Map, Value, json};
+use steadfast_agents::docs;
+use steadfast_envs::rng::{self, Purpose};
+use steadfast_envs::state::Array;
+use steadfast_envs::{Env, State};
+
+use crate::{settings, suite};
+
+/// All agents, or the page of one.
+///
+/// # Errors
+/// For an unknown name.
+pub fn agents(name: Option<&str>, as_json: bool) -> Result<String> {
+    let page = |e: &steadfast_agents::Entry| -> Result<Value> {
+        let defaults = (e.defaults)();
+        let options: Vec<Value> = docs::options(e.source)
+            .into_iter()
+            .map(|(key, doc)| json!({ "key": key, "default": defaults.get(&key), "doc": doc }))
+            .collect();
+        let presets = settings::presets(e.name)?;
+        let summary = docs::summary(e.source);
+        Ok(json!({ "name": e.name, "summary": summary, "presets": presets, "options": options,
+                   "header": docs::header(e.source) }))
+    };
+    let Some(name) = name else {
+        if as_json {
+            let all: Vec<Value> = steadfast_agents::REGISTRY.iter().map(page).collect::<Result<_>>()?;
+            return pretty(&Value::Array(all));
+        }
+        let lines = steadfast_agents::REGISTRY.iter().map(|e| {
+            let presets = settings::presets(e.name)?.join(", ");
+            Ok(format!("{:8} {}  [presets: {presets}]\n", e.name, docs::summary(e.source)))
+        });
+        return lines.collect();
+    };
+    let entry = steadfast_agents::entry(name)?;
+    if as_json {
+        return pretty(&page(entry)?);
+    }
+    let defaults = (entry.defaults)();
+    let mut text = format!("{}\n\nOptions (--set key=value):\n\n", docs::header(entry.source));
+    for (key, doc) in docs::options(entry.source) {
+        let default = defaults.get(&key).map(ToString::to_string).unwrap_or_default();
+        text += &format!("  {key} = {default}\n      {doc}\n");
+    }
+    text += &format!("\nPresets: {}\n", settings::presets(name)?.join(", "));
+    Ok(text)
+}
+
+/// All environments, or the page of one.
+///
+/// # Errors
+/// For an unknown name.
+pub fn envs(name: Option<&str>, as_json: bool) -> Result<String> {
+    let page = |e: &steadfast_envs::Entry| {
+        let env = (e.make)();
+        let spec = env.spec();
+        let agents: Vec<Value> = spec
+            .agents
+            .iter()
+            .map(|a| json!({ "name": a.name, "obs": a.obs.to_string(), "action": a.action.to_string() }))
+            .collect();
+        json!({ "id": e.id, "summary": e.summary, "agents": agents, "max_steps": spec.max_steps,
+                "reward_threshold": spec.reward_threshold })
+    };
+    let Some(name) = name else {
+        if as_json {
+            return pretty(&steadfast_envs::REGISTRY.iter().map(page).collect());
+        }
+        let line = |e: &steadfast_envs::Entry| {
+            let env = (e.make)();
+            let agent = &env.spec().agents[0];
+            format!("{:26} {:9} {:18} {}\n", e.id, agent.obs.to_string(), agent.action.to_string(), e.summary)
+        };
+        return Ok(steadfast_envs::REGISTRY.iter().map(line).collect());
+    };
+    let entry = steadfast_envs::entry(name)?;
+    if as_json {
+        return pretty(&page(entry));
+    }
+    let env = (entry.make)();
+    let spec = env.spec();
+    let mut text = format!("{}: {}\n", entry.id, entry.summary);
+    for agent in &spec.agents {
+        text += &format!("{}: observation {}, action {}\n", agent.name, agent.obs, agent.action);
+        for (what, space) in [("observation", &agent.obs), ("action", &agent.action)] {
+            let bounds: Vec<String> = space.bounds().iter().map(|(l, h)| format!("[{l}, {h}]")).collect();
+            text += &format!("  {what} bounds: {}\n", bounds.join(" "));
+        }
+    }
+    let or_none = |x: Option<String>| x.unwrap_or_else(|| "none".to_owned());
+    text += &format!("time limit: {}\n", or_none(spec.max_steps.map(|n| format!("{n} steps"))));
+    text +=
+        &format!("solved from a mean return of: {}\n", or_none(spec.reward_threshold.map(|r| r.to_string())));
+    Ok(text)
+}
+
+/// All suites, or the cells of one.
+///
+/// # Errors
+/// For an unknown name.
+pub fn suites(name: Option<&str>, as_json: bool) -> Result<String> {
+    let page = |s: &suite::Suite| {
+        let agents: Vec<Value> = s
+            .agents
+            .iter()
+            .map(|a| json!({ "name": a.name, "label": a.label, "preset": a.preset, "set": a.set }))
+            .collect();
+        let envs: Vec<Value> =
+            s.envs.iter().map(|e| json!({ "id": e.id, "steps": e.steps, "set": e.set })).collect();
+        json!({ "name": s.name, "title": s.title, "seeds": s.seeds, "evaluations": s.evaluations,
+                "eval_episodes": s.eval_episodes, "final_episodes": s.final_episodes, "agents": agents, "envs": envs })
+    };
+    let chosen = match name {
+        Some(name) => vec![suite::load(name)?],
+        None => suite::built_in()?,
+    };
+    if as_json {
+        let mut pages: Vec<Value> = chosen.iter().map(page).collect();
+        return if name.is_some() { pretty(&pages.swap_remove(0)) } else { pretty(&Value::Array(pages)) };
+    }
+    let mut text = String::new();
+    for s in &chosen {
+        text += &format!("{:14} {}\n", s.name, s.title);
+        if name.is_some() {
+            for a in &s.agents {
+                let label = a.label.as_deref().unwrap_or(&a.name);
+                text += &format!("  agent {label}: {}, preset {}{}\n", a.name, a.preset, set(&a.set));
+            }
+            for e in &s.envs {
+                text += &format!("  env {}: {} steps{}\n", e.id, e.steps, set(&e.set));
+            }
+            text += &format!(
+                "  seeds {}; {} evaluations of {} episodes, the last of {}\n",
+                s.seeds, s.evaluations, s.eval_episodes, s.final_episodes
+            );
+        }
+    }
+    Ok(text)
+}
+
+fn set(table: &toml::Table) -> String {
+    let items: Vec<String> = table.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    if items.is_empty() { String::new() } else { format!(", {}", items.join(" ")) }
+}
+
+fn pretty(value: &Value) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// Runs the conformance checks on one environment, or on all.
+///
+/// # Errors
+/// For an unknown name.
+pub fn check(name: &str) -> Result<ExitCode> {
+    let chosen: Vec<&steadfast_envs::Entry> = match name {
+        "all" => steadfast_envs::REGISTRY.iter().collect(),
+        _ => vec![steadfast_envs::entry(name)?],
+    };
+    let mut failed = 0;
+    for entry in chosen {
+        for result in steadfast_envs::check::check(&entry.make) {
+            let line = match &result.outcome {
+                Ok(()) => format!("ok      {} {}\n", entry.id, result.name),
+                Err(why) => {
+                    failed += 1;
+                    format!("FAILED  {} {}: {why}\n", entry.id, result.name)
+                }
+            };
+            crate::cli::print(&line)?;
+        }
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Steps an environment from injected states: JSON lines in, JSON lines out.
+///
+/// # Errors
+/// For an unknown environment, and for a line that is no state and action of it, by line number.
+pub fn step(name: &str) -> Result<ExitCode> {
+    let mut env = steadfast_envs::make(name)?;
+    let mut out = stdout().lock();
+    for (i, line) in stdin().lock().lines().enumerate() {
+        let line = line.with_context(|| format!("standard input, line {}", i + 1))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let answer =
+            step_line(env.as_mut(), &line).with_context(|| format!("standard input, line {}", i + 1))?;
+        match writeln!(out, "{answer}") {
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => break,
+            written => written.context("cannot print")?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn step_line(env: &mut dyn Env, line: &str) -> Result<Value> {
+    let object: Map<String, Value> = serde_json::from_str(line)
+        .map_err(|e| anyhow!("not a JSON object such as {{\"state\": [..], \"action\": [..]}}: {e}"))?;
+    let numbers = |key: &str, value: &Value| -> Result<Vec<f64>> {
+        let items = match value {
+            Value::Array(items) => items.clone(),
+            Value::Number(_) => vec![value.clone()],
+            _ => bail!("'{key}' must be a list of numbers"),
+        };
+        items
+            .iter()
+            .map(|v| {
+                v.as_f64()
+                    .filter(|x| x.is_finite())
+                    .ok_or_else(|| anyhow!("'{key}' holds {v}, no finite number"))
+            })
+            .collect()
+    };
+    let spec = env.spec().clone();
+    let action = numbers("action", object.get("action").ok_or_else(|| anyhow!("'action' is missing"))?)?;
+    if action.len() != spec.action_len() {
+        bail!("'action' has {} numbers, {} takes {}", action.len(), spec.id, spec.action_len());
+    }
+    // What the environment saves tells which keys there are, and which of them count.
+    let mut template = State::new();
+    env.save(&mut template);
+    let mut state = State::new();
+    for (key, array) in template.iter() {
+        let given = object.get(key).ok_or_else(|| anyhow!("'{key}' is missing"))?;
+        let values = numbers(key, given)?;
+        match array {
+            Array::F64(_) => state.put_f64(key, &values),
+            Array::F32(..) => state.put_f32(key, &values.iter().map(|x| *x as f32).collect::<Vec<_>>()),
+            Array::U64(_) => state.put_u64(key, &values.iter().map(|x| *x as u64).collect::<Vec<_>>()),
+        }
+    }
+    for key in object.keys().filter(|k| *k != "action" && !template.contains(k)) {
+        let keys: Vec<&str> = template.iter().map(|(k, _)| k).collect();
+        bail!("unknown key '{key}'; {} has: {}, action", spec.id, keys.join(", "));
+    }
+    env.load(&state).with_context(|| format!("not a state of {}", spec.id))?;
+
+    let bounds: Vec<(f64, f64)> = spec.agents.iter().flat_map(|a| a.action.bounds()).collect();
+    let clips = env.clips_actions();
+    let action: Vec<f64> = action
+        .iter()
+        .zip(&bounds)
+        .map(|(a, (low, high))| if clips { *a } else { a.clamp(*low, *high) })
+        .collect();
+    let (mut obs, mut rewards) = (vec![0.0f32; spec.obs_len()], vec![0.0f64; spec.agents.len()]);
+    let terminated = env.step(&action, &mut rng::stream(0, Purpose::Check, 0), &mut obs, &mut rewards);
+    let mut after = State::new();
+    env.save(&mut after);
+    let mut answer = Map::new();
+    for (key, array) in after.iter() {
+        let value = match array {
+            Array::F64(v) => json!(v),
+            Array::F32(_, v) => json!(v),
+            Array::U64(v) => json!(v),
+        };
+        answer.insert(key.to_owned(), value);
+    }
+    answer.insert("obs".to_owned(), json!(obs));
+    let reward = if rewards.len() == 1 { json!(rewards[0]) } else { json!(rewards) };
+    answer.insert("reward".to_owned(), reward);
+    answer.insert("terminated".to_owned(), json!(terminated));
+    Ok(Value::Object(answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_keeps_full_precision_both_ways() {
+        let mut env = steadfast_envs::make("Pendulum-v1").unwrap();
+        let answer =
+            step_line(env.as_mut(), r#"{"state": [0.1234567890123456, -0.7], "action": [0.3]}"#).unwrap();
+        let theta_dot = -0.7 + (15.0 * 0.1234567890123456f64.sin() + 3.0 * 0.3) * 0.05;
+        let got = answer["state"][1].as_f64().unwrap();
+        assert!((got - theta_dot).abs() < 1e-15, "{got}");
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        let mut env = steadfast_envs::make("Pendulum-v1").unwrap();
+        let mut error = |line: &str| format!("{:#}", step_line(env.as_mut(), line).unwrap_err());
+        assert!(error("[1]").contains("not a JSON object"));
+        assert!(error(r#"{"state": [1, 2]}"#).contains("'action' is missing"));
+        assert!(error(r#"{"state": [1], "action": [0]}"#).contains("state"));
+        assert!(error(r#"{"state": [1, "x"], "action": [0]}"#).contains("no finite number"));
+        assert!(error(r#"{"state": [1, 2], "action": [0, 0]}"#).contains("takes 1"));
+        assert!(error(r#"{"state": [1, 2], "qpos": [], "action": [0]}"#).contains("unknown key 'qpos'"));
+    }
+}

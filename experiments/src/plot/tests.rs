@@ -1,0 +1,376 @@
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+use resvg::usvg;
+
+use super::*;
+
+const EVAL: &str = "agent,env,seed,step,episodes,return_mean\n";
+
+/// A folder with files of these names and texts.
+fn folder(files: &[(&str, String)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn column(y: &str) -> Options {
+    Options { y: y.to_owned(), ..Options::default() }
+}
+
+/// Rows `agent,E,seed,step,10,value`.
+fn rows(agent: &str, seed: u64, points: &[(u64, f64)]) -> String {
+    points.iter().map(|(x, y)| format!("{agent},E,{seed},{x},10,{y}\n")).collect()
+}
+
+/// Smooth curves that differ between agents and seeds.
+fn example(envs: &[&str], agents: &[&str], points: usize, scale: f64) -> Vec<Curve> {
+    let mut curves = Vec::new();
+    for (e, env) in envs.iter().enumerate() {
+        for (a, agent) in agents.iter().enumerate() {
+            let x: Vec<f64> = (0..points).map(|i| i as f64 * 5e4).collect();
+            let centre = x.iter().map(|x| scale * ((x / 3e5 + a as f64).sin() - 0.3 * e as f64));
+            let centre: Vec<f64> = centre.collect();
+            let low = centre.iter().map(|y| y - 0.2 * scale).collect();
+            let high = centre.iter().map(|y| y + 0.1 * scale).collect();
+            curves.push(Curve {
+                env: env.to_string(),
+                agent: agent.to_string(),
+                x,
+                centre,
+                low,
+                high,
+                seeds: 5,
+            });
+        }
+    }
+    curves
+}
+
+#[test]
+fn a_curve_is_the_statistic_of_its_seeds() {
+    let mut text = EVAL.to_owned();
+    for (seed, offset) in [0.0, 4.0, 5.0, 6.0, 100.0].into_iter().enumerate() {
+        text += &rows("ppo", seed as u64, &[(0, offset), (10, 2.0 * offset)]);
+    }
+    let folder = folder(&[("eval.csv", text)]);
+    let paths = [folder.path().to_owned()];
+    let (curves, warnings) = curves(&paths, &Options::default()).unwrap();
+    assert_eq!(warnings, Vec::<String>::new());
+    let [curve] = &curves[..] else { panic!("{curves:?}") };
+    assert_eq!((curve.seeds, &curve.x, &curve.centre), (5, &vec![0.0, 10.0], &vec![5.0, 10.0]));
+    let seeds = [vec![0.0, 4.0, 5.0, 6.0, 100.0]];
+    let (low, high) = stats::interval(&seeds, Statistic::Iqm, RESAMPLES, 0).unwrap();
+    assert_eq!((curve.low[0], curve.high[0]), (low, high));
+    let options = Options { statistic: Statistic::Mean, ..Options::default() };
+    assert_eq!(super::curves(&paths, &options).unwrap().0[0].centre, [23.0, 46.0]);
+}
+
+#[test]
+fn short_diverged_and_empty_runs_are_named() {
+    let text = EVAL.to_owned()
+        + &rows("a", 0, &[(0, 1.0), (10, 2.0), (20, 3.0)])
+        + &rows("a", 1, &[(0, 3.0), (10, 4.0)])
+        + &rows("b", 0, &[(0, 1.0), (10, f64::NAN), (20, 5.0)])
+        + &rows("b", 1, &[(0, 1.0), (10, 3.0), (20, 5.0)])
+        + "c,E,0,0,10,\n"
+        + &rows("d", 0, &[(0, f64::INFINITY)]);
+    let folder = folder(&[("eval.csv", text)]);
+    let (curves, warnings) = curves(&[folder.path().to_owned()], &Options::default()).unwrap();
+    assert_eq!(
+        curves.iter().map(|c| (&*c.agent, c.x.clone())).collect::<Vec<_>>(),
+        [("a", vec![0.0, 10.0]), ("b", vec![0.0, 20.0])]
+    );
+    assert_eq!(curves[0].centre, [2.0, 3.0]);
+    assert_eq!(curves[1].centre, [1.0, 5.0]);
+    assert_eq!(
+        warnings,
+        [
+            "b on E, seed 0: 1 of 3 values of 'return_mean' are not finite; left out",
+            "c on E, seed 0: no value of 'return_mean'; left out",
+            "d on E, seed 0: 1 of 1 values of 'return_mean' are not finite; left out",
+            "a on E, seed 1: ends at step 10, others reach 20; the curve ends with it",
+        ]
+    );
+}
+
+#[test]
+fn seeds_without_common_steps_are_interpolated() {
+    let text = "agent,env,seed,step,iteration,entropy\na,E,0,0,0,0\na,E,0,100,1,100\n\
+                a,E,1,10,0,10\na,E,1,30,1,30\na,E,1,98,2,98\n";
+    let folder = folder(&[("train.csv", text.to_owned())]);
+    let (curves, warnings) = curves(&[folder.path().to_owned()], &column("entropy")).unwrap();
+    // Both seeds are the line y = x, wherever it was measured; both cover 10 to 98.
+    assert_eq!((curves[0].x[0], curves[0].x.last(), curves[0].x.len()), (10.0, Some(&98.0), 3));
+    assert!(curves[0].x.iter().zip(&curves[0].centre).all(|(x, y)| (x - y).abs() < 1e-9));
+    assert!(warnings.is_empty());
+    let error = super::curves(&[folder.path().to_owned()], &column("kl")).unwrap_err();
+    assert!(format!("{error:#}").contains("no column 'kl' among: agent, env"), "{error:#}");
+}
+
+#[test]
+fn wall_time_comes_from_the_timing_file() {
+    let timing = |rate: f64| {
+        let row = |x: u64| format!("a,E,0,{x},{},100\n", x as f64 * rate);
+        "agent,env,seed,step,wall_s,steps_per_s\n".to_owned() + &row(50) + &row(100)
+    };
+    let eval = EVAL.to_owned() + &rows("a", 0, &[(0, 0.0), (25, 25.0), (75, 75.0), (100, 100.0)]);
+    let both = [("eval.csv", eval.clone()), ("timing.csv", timing(0.5))];
+    let folder1 = folder(&both);
+    let options = Options { x: XAxis::Wall, ..Options::default() };
+    let (curves, _) = curves(&[folder1.path().join("eval.csv")], &options).unwrap();
+    // Two steps a second: value 2 t, at even times up to 50 s.
+    assert_eq!(curves[0].x.last(), Some(&50.0));
+    assert!(curves[0].x.iter().zip(&curves[0].centre).all(|(x, y)| (2.0 * x - y).abs() < 1e-9));
+    let folder2 = folder(&[("eval.csv", eval)]);
+    let error = super::curves(&[folder2.path().to_owned()], &options).unwrap_err();
+    assert!(format!("{error:#}").contains("wall time needs timing.csv"), "{error:#}");
+}
+
+#[test]
+fn episodes_are_averaged_over_equal_parts() {
+    let mut text = "agent,env,seed,step,episode,agent_index,return,length,terminated,truncated\n".to_owned();
+    // 400 episodes of 10 steps, two of them on the same step: bins of 20 steps hold 4.
+    for episode in 0..400 {
+        let step = 10 * (episode / 2 + 1);
+        writeln!(text, "a,E,0,{step},{episode},0,{episode},10,true,false").unwrap();
+    }
+    let folder = folder(&[("episodes.csv", text)]);
+    let (curves, _) = curves(&[folder.path().to_owned()], &column("return")).unwrap();
+    assert_eq!(curves[0].x.len(), 100);
+    for (i, (x, y)) in curves[0].x.iter().zip(&curves[0].centre).enumerate() {
+        assert_eq!((*x, *y), (20.0 * i as f64 + 10.0, 4.0 * i as f64 + 1.5));
+    }
+}
+
+#[test]
+fn monitor_files_are_read_as_they_are_called() {
+    let monitor = |reward: f64| {
+        let head = "#{\"t_start\": 1.5, \"env_id\": \"CartPole-v1\"}\nr,l,t\n".to_owned();
+        (0..10).fold(head, |text, i| text + &format!("{},20,{i}.5\n", reward + f64::from(i)))
+    };
+    let folder = folder(&[
+        ("trpo/0.monitor.csv", monitor(0.0)),
+        ("trpo/1.monitor.csv", monitor(2.0)),
+        ("ppo.monitor.csv", monitor(5.0)),
+    ]);
+    let (curves, _) = curves(&[folder.path().to_owned()], &Options::default()).unwrap();
+    let names: Vec<_> = curves.iter().map(|c| (&*c.env, &*c.agent, c.seeds)).collect();
+    assert_eq!(names, [("CartPole-v1", "ppo", 1), ("CartPole-v1", "trpo", 2)]);
+    assert_eq!(curves[0].x, (0..10).map(|i| 20.0 * f64::from(i) + 10.0).collect::<Vec<_>>());
+    assert_eq!((curves[0].centre[9], curves[1].centre[9]), (14.0, 10.0));
+    std::fs::write(folder.path().join("bad.monitor.csv"), "#{}\nr,l,t\n1.0,20,1\n1.0,x,2\n").unwrap();
+    let error = super::curves(&[folder.path().join("bad.monitor.csv")], &Options::default()).unwrap_err();
+    assert!(format!("{error:#}").contains("line 4, column 'l': 'x' is not a whole number"), "{error:#}");
+}
+
+/// Every text of the figure, with its box on the page.
+fn texts(group: &usvg::Group, found: &mut Vec<(String, usvg::Rect)>) {
+    for node in group.children() {
+        match node {
+            usvg::Node::Group(group) => texts(group, found),
+            usvg::Node::Text(text) => {
+                let words = text.chunks().iter().map(usvg::TextChunk::text).collect();
+                found.push((words, text.abs_bounding_box()));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn parsed(svg: &str) -> usvg::Tree {
+    let mut options = usvg::Options::default();
+    for font in [notosans::REGULAR_TTF, notosans::BOLD_TTF] {
+        options.fontdb_mut().load_font_data(font.to_vec());
+    }
+    usvg::Tree::from_str(svg, &options).unwrap()
+}
+
+#[test]
+fn no_text_is_clipped_or_overlaps() {
+    let many: Vec<String> = (0..14).map(|i| format!("mdpo-variant-{i}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let long = "an-environment-with-a-name-that-no-panel-can-hold-because-it-is-too-long-v5";
+    let envs = ["Ant-v5", "HalfCheetah-v5", "Hopper-v5", long, "Swimmer-v5", "Walker2d-v5", "Z-v0"];
+    for panels in 1..=7 {
+        for agents in [&["ppo"][..], &["mdpo", "ppo", "trpo"], &many, &[long, "x"]] {
+            for scale in [1e-5, 1.0, 450.0, 1e5, 1e12] {
+                let title = (panels % 2 == 0).then(|| format!("A title: {long} {long}"));
+                let options = Options { title, ..Options::default() };
+                let tree = parsed(&svg(&example(&envs[..panels], agents, 21, scale), &options));
+                let mut found = Vec::new();
+                texts(tree.root(), &mut found);
+                assert!(found.len() >= 8 * panels + agents.len(), "{found:?}");
+                let page =
+                    usvg::Rect::from_xywh(2.0, 2.0, tree.size().width() - 4.0, tree.size().height() - 4.0);
+                let page = page.unwrap();
+                for (i, (text, place)) in found.iter().enumerate() {
+                    let inside = place.left() >= page.left()
+                        && place.right() <= page.right()
+                        && place.top() >= page.top()
+                        && place.bottom() <= page.bottom();
+                    assert!(inside, "'{text}' of {panels} panels, scale {scale}: {place:?} on {page:?}");
+                    for (other, there) in &found[i + 1..] {
+                        let apart = place.right() <= there.left()
+                            || there.right() <= place.left()
+                            || place.bottom() <= there.top()
+                            || there.bottom() <= place.top();
+                        assert!(apart, "'{text}' and '{other}' overlap, scale {scale}: {place:?} {there:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn figures_name_what_they_show() {
+    let mut curves = example(&["A<&>\"B"], &["ppo", "<x>"], 5, 1.0);
+    curves[1].seeds = 9;
+    let options = Options { title: Some("a & b".to_owned()), ..Options::default() };
+    let figure = svg(&curves, &options);
+    assert_eq!(figure, svg(&curves, &options));
+    let mut found = Vec::new();
+    texts(parsed(&figure).root(), &mut found);
+    let has = |text: &str| assert!(found.iter().any(|(t, _)| t == text), "'{text}' not in {found:?}");
+    for text in ["A<&>\"B", "<x>", "ppo", "a & b", "environment steps", "greedy evaluation return", "200k"] {
+        has(text);
+    }
+    has("Interquartile mean over 5 to 9 seeds; bands: 95 % bootstrap interval.");
+    assert_eq!(figure.matches("fill-opacity").count(), 4, "two bands, two keys");
+    curves.iter_mut().for_each(|c| c.seeds = 1);
+    let figure = svg(&curves, &options);
+    assert!(!figure.contains("fill-opacity"));
+    assert!(figure.contains("One seed: no interval."));
+}
+
+#[test]
+fn agents_keep_their_looks_in_every_panel() {
+    let mut curves = example(&["A", "B"], &["x", "y"], 5, 1.0);
+    curves.remove(2);
+    // The second panel shows only `y`, in the colour it has in the first.
+    let figure = svg(&curves, &Options::default());
+    let second = figure.split("id=\"panel1\"").nth(1).unwrap().split("</g>").next().unwrap();
+    assert!(second.contains("#D55E00") && !second.contains("#0072B2"));
+}
+
+#[test]
+fn extreme_numbers_still_give_a_figure() {
+    for value in [0.0, 1e-300, 1e308, -1e308, f64::INFINITY, f64::NAN] {
+        for points in [1, 3] {
+            let mut curves = example(&["E"], &["a", "b"], points, 1.0);
+            curves[0].centre[0] = value;
+            curves[0].high[0] = value;
+            let figure = svg(&curves, &Options::default());
+            parsed(&figure);
+            assert!(!figure.contains("NaN") && !figure.contains("inf"), "{value}");
+            assert!(!terminal(&curves, &Options::default()).is_empty());
+        }
+    }
+    assert!(svg(&[], &Options::default()).ends_with("</svg>\n"));
+}
+
+#[test]
+fn files_are_written_whole_in_the_format_of_their_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let curves = example(&["A", "B"], &["a", "b"], 21, 1.0);
+    let path = |name: &str| folder.path().join(name);
+    for name in ["f.svg", "f.png", "g.PNG"] {
+        write(&path(name), &curves, &Options::default()).unwrap();
+    }
+    let figure = std::fs::read_to_string(path("f.svg")).unwrap();
+    assert_eq!(figure, svg(&curves, &Options::default()));
+    let image = std::fs::read(path("f.png")).unwrap();
+    assert_eq!(image, std::fs::read(path("g.PNG")).unwrap());
+    let image = resvg::tiny_skia::Pixmap::decode_png(&image).unwrap();
+    let size = parsed(&figure).size();
+    assert_eq!(
+        (image.width(), image.height()),
+        ((2.0 * size.width()).ceil() as u32, (2.0 * size.height()).ceil() as u32)
+    );
+    // Text is there: the dark ink of letters left of the panels.
+    let dark = |p: &&resvg::tiny_skia::PremultipliedColorU8| p.red() < 60 && p.green() < 60 && p.blue() < 60;
+    let columns = image.pixels().chunks(image.width() as usize).flat_map(|row| &row[..60]);
+    assert!(columns.filter(dark).count() > 300);
+    for name in ["f.pdf", "f"] {
+        let error = write(&path(name), &curves, &Options::default()).unwrap_err();
+        assert!(error.to_string().ends_with("a figure is .svg or .png"), "{error}");
+    }
+    let error = write(&path("no/f.svg"), &curves, &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("does its folder exist?"), "{error}");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 3);
+}
+
+#[test]
+fn terminal_figures_fit_and_tell_agents_apart() {
+    let curves = example(&["A", "B"], &["mdpo", "ppo"], 21, 450.0);
+    let plain = terminal(&curves, &Options::default());
+    assert!(plain.lines().all(|line| line.chars().count() <= 80), "{plain}");
+    assert!(!plain.contains('\x1b'));
+    for text in ["A: greedy evaluation return", "a mdpo", "b ppo", "environment steps", "1M", "over 5 seeds"]
+    {
+        assert!(plain.contains(text), "{text}: {plain}");
+    }
+    let colored = terminal(&curves, &Options { color: true, ..Options::default() });
+    assert!(colored.contains("\x1b[38;5;33ma\x1b[0m mdpo") && colored.contains("\x1b[38;5;202mb\x1b[0m ppo"));
+}
+
+#[test]
+fn a_rising_line_rises_in_the_terminal() {
+    let line = |y: [f64; 2]| Curve {
+        x: vec![0.0, 1e6],
+        centre: y.to_vec(),
+        low: y.to_vec(),
+        high: y.to_vec(),
+        ..example(&["E"], &["a"], 2, 1.0).remove(0)
+    };
+    let first_dots = |y| {
+        let text = terminal(&[line(y)], &Options::default());
+        // The row of the left end: the letter stands on it.
+        text.lines().skip(1).position(|row| row.chars().nth(9) == Some('a')).unwrap()
+    };
+    assert!(first_dots([0.0, 1.0]) > first_dots([1.0, 0.0]) + 10);
+}
+
+proptest! {
+    #[test]
+    fn interpolation_goes_through_its_points(ys in prop::collection::vec(-1e3..1e3f64, 2..20), share in 0.0..1f64) {
+        let points: Vec<(f64, f64)> = ys.iter().enumerate().map(|(i, y)| (i as f64, *y)).collect();
+        for (x, y) in &points {
+            prop_assert!((interpolate(&points, *x) - y).abs() < 1e-9);
+        }
+        let between = interpolate(&points, share);
+        prop_assert!((between - (ys[0] + share * (ys[1] - ys[0]))).abs() < 1e-9);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), monitor: bool, header: bool) {
+        let start: &[u8] = match (monitor, header) {
+            (true, true) => b"#{\"env_id\": \"E\"}\nr,l,t\n",
+            (true, false) => b"#",
+            (false, true) => EVAL.as_bytes(),
+            (false, false) => b"",
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        std::fs::write(&path, [start, &bytes].concat()).unwrap();
+        // What matters is that this returns.
+        if let Ok((curves, _)) = curves(&[path], &Options::default()) {
+            prop_assert!(svg(&curves, &Options::default()).ends_with("</svg>\n"));
+        }
+    }
+
+    #[test]
+    fn damaged_cells_are_read_or_refused(cells in prop::collection::vec("[0-9a-zNI.,+-]{0,9}(\n)?", 0..40)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("eval.csv");
+        std::fs::write(&path, EVAL.to_owned() + "a,E,0,0,10,1.5\n" + &cells.join(",")).unwrap();
+        if let Ok((curves, _)) = curves(&[path], &Options::default()) {
+            prop_assert!(svg(&curves, &Options::default()).ends_with("</svg>\n"));
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Named experiments: agents × environments × seeds, as TOML.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use steadfast_envs::nearest;
+use toml::Table;
+
+use crate::settings::{self, RunSettings};
+
+/// The suites that come with the binary.
+const BUILT_IN: &[(&str, &str)] = &[
+    ("mdpo-vs-ppo", include_str!("../suites/mdpo-vs-ppo.toml")),
+    ("classic", include_str!("../suites/classic.toml")),
+    ("sb3", include_str!("../suites/sb3.toml")),
+    ("smoke", include_str!("../suites/smoke.toml")),
+];
+
+/// A suite file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suite {
+    /// File stem; names the output folder.
+    #[serde(skip)]
+    pub name: String,
+    /// Heading of figures and tables.
+    pub title: String,
+    /// Seeds as on the command line: `5`, `0..5` or `1,4,7`.
+    pub seeds: String,
+    /// Evaluations after the first one at step 0, evenly spaced.
+    #[serde(default = "twenty")]
+    pub evaluations: u64,
+    /// Episodes of an evaluation.
+    #[serde(default = "ten")]
+    pub eval_episodes: usize,
+    /// Episodes of the last evaluation.
+    #[serde(default = "hundred")]
+    pub final_episodes: usize,
+    /// Agents.
+    pub agents: Vec<SuiteAgent>,
+    /// Environments.
+    pub envs: Vec<SuiteEnv>,
+}
+
+/// An agent of a suite.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteAgent {
+    /// Registered algorithm.
+    pub name: String,
+    /// Name in rows and figures; the algorithm's by default.
+    pub label: Option<String>,
+    /// Preset; `default` by default.
+    #[serde(default = "default_preset")]
+    pub preset: String,
+    /// Options that override the preset.
+    #[serde(default)]
+    pub set: Table,
+}
+
+/// An environment of a suite.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteEnv {
+    /// Registered environment.
+    pub id: String,
+    /// Environment steps of training.
+    pub steps: u64,
+    /// Options that override the agents' on this environment.
+    #[serde(default)]
+    pub set: Table,
+}
+
+/// What the command line changes about a suite.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Overrides {
+    /// Seeds instead of the suite's.
+    pub seeds: Option<Vec<u64>>,
+    /// Steps instead of each environment's.
+    pub steps: Option<u64>,
+    /// Options of all agents.
+    pub set: Table,
+    /// Device of all runs.
+    pub device: String,
+}
+
+fn twenty() -> u64 {
+    20
+}
+
+fn ten() -> usize {
+    10
+}
+
+fn hundred() -> usize {
+    100
+}
+
+fn default_preset() -> String {
+    "default".to_owned()
+}
+
+/// Names and titles of the built-in suites.
+///
+/// # Errors
+/// When one is malformed.
+pub fn built_in() -> Result<Vec<Suite>> {
+    BUILT_IN.iter().map(|(name, text)| parse(name, text)).collect()
+}
+
+/// The suite of that name, or the one in that file.
+///
+/// # Errors
+/// For an unknown name, and for a file that cannot be read or is malformed.
+pub fn load(name: &str) -> Result<Suite> {
+    if let Some((name, text)) = BUILT_IN.iter().find(|(n, _)| *n == name) {
+        return parse(name, text);
+    }
+    if !name.ends_with(".toml") {
+        let near = nearest(name, BUILT_IN.iter().map(|(n, _)| *n)).unwrap_or_default();
+        bail!(
+            "unknown suite '{name}'; did you mean '{near}'? (`steadfast list suites` names all; a path ends in .toml)"
+        );
+    }
+    let text = std::fs::read_to_string(name).with_context(|| format!("cannot read suite {name}"))?;
+    let stem = Path::new(name).file_stem().and_then(|s| s.to_str()).unwrap_or("suite");
+    parse(stem, &text).with_context(|| format!("suite {name}"))
+}
+
+fn parse(name: &str, text: &str) -> Result<Suite> {
+    let mut suite: Suite = toml::from_str(text).map_err(|e| {
+        let line = e.span().map_or(1, |s| 1 + text[..s.start.min(text.len())].matches('\n').count());
+        anyhow!("line {line}: {}", e.message().trim())
+    })?;
+    suite.name = name.to_owned();
+    if suite.agents.is_empty() || suite.envs.is_empty() {
+        bail!("suite '{name}' needs at least one agent and one environment");
+    }
+    if suite.evaluations == 0 || suite.eval_episodes == 0 || suite.final_episodes == 0 {
+        bail!("suite '{name}': evaluations, eval_episodes and final_episodes must be at least 1");
+    }
+    Ok(suite)
+}
+
+impl Suite {
+    /// One run for each agent, environment and seed, sorted by label, environment and seed.
+    ///
+    /// # Errors
+    /// For unknown agents, environments, presets or options, and for two agents of one label.
+    pub fn cells(&self, overrides: &Overrides) -> Result<Vec<RunSettings>> {
+        let context = || format!("suite '{}'", self.name);
+        let seeds = match &overrides.seeds {
+            Some(seeds) => seeds.clone(),
+            None => settings::seed_list(&self.seeds).map_err(|e| anyhow!(e)).with_context(context)?,
+        };
+        let mut cells = Vec::new();
+        for agent in &self.agents {
+            let label = agent.label.clone().unwrap_or_else(|| agent.name.clone());
+            for env in &self.envs {
+                let entry = steadfast_envs::entry(&env.id).with_context(context)?;
+                let layers = [&agent.set, &env.set, &overrides.set];
+                let options =
+                    settings::resolve(&agent.name, entry.id, &agent.preset, &layers).with_context(context)?;
+                cells.extend(seeds.iter().map(|&seed| RunSettings {
+                    label: label.clone(),
+                    agent: agent.name.clone(),
+                    preset: agent.preset.clone(),
+                    env: env.id.clone(),
+                    seed,
+                    steps: overrides.steps.unwrap_or(env.steps),
+                    evaluations: self.evaluations,
+                    eval_episodes: self.eval_episodes,
+                    final_episodes: self.final_episodes,
+                    device: overrides.device.clone(),
+                    options: options.clone(),
+                }));
+            }
+        }
+        cells.sort_by(|a, b| (&a.label, &a.env, a.seed).cmp(&(&b.label, &b.env, b.seed)));
+        let same =
+            |w: &&[RunSettings]| (&w[0].label, &w[0].env, w[0].seed) == (&w[1].label, &w[1].env, w[1].seed);
+        if let Some(twice) = cells.windows(2).find(same) {
+            bail!(
+                "suite '{}' has '{}' on {} with seed {} twice; give agents distinct labels",
+                self.name,
+                twice[0].label,
+                twice[0].env,
+                twice[0].seed
+            );
+        }
+        Ok(cells)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_suites_resolve() {
+        let overrides = Overrides { device: "cpu".into(), ..Overrides::default() };
+        for suite in built_in().unwrap() {
+            assert!(!suite.cells(&overrides).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn mistakes_in_a_suite_are_named() {
+        let base = "title = 't'\nseeds = '2'\n[[agents]]\nname = 'ppo'\n[[envs]]\nid = 'CartPole-v1'\nsteps = 9000\n";
+        let overrides = Overrides { device: "cpu".into(), ..Overrides::default() };
+        let error = |text: &str| {
+            format!("{:#}", parse("x", text).and_then(|s| s.cells(&overrides)).map(|_| ()).unwrap_err())
+        };
+        assert!(parse("x", base).unwrap().cells(&overrides).is_ok());
+        assert!(error(&base.replace("'ppo'", "'pppo'")).contains("did you mean 'ppo'"));
+        assert!(error(&base.replace("CartPole-v1", "CartPole-v2")).contains("did you mean 'CartPole-v1'"));
+        assert!(error(&base.replace("seeds", "seedz")).contains("line 2: unknown field `seedz`"));
+        assert!(error(&base.replace("steps = 9000", "steps = -1")).contains("line 7"));
+        assert!(error(&base.replace("'ppo'", "'ppo'\nset = { gama = 1 }")).contains("did you mean 'gamma'"));
+        assert!(
+            error(&base.replace("[[envs]]", "[[agents]]\nname = 'ppo'\n[[envs]]"))
+                .contains("distinct labels")
+        );
+    }
+}

@@ -1,0 +1,537 @@
+//! One run: the loop over iterations, the evaluation grid, checkpoints and the files of the run directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use steadfast_agents::{Agent, AgentError, Device, Setup};
+use steadfast_envs::rng::{self, Purpose};
+use steadfast_envs::{Env, State, VecEnv};
+
+use crate::checkpoint;
+use crate::record::{
+    self, Csv, EpisodeRow, EvalRow, Key, TimingRow, TrainRow, is_draft, remove_drafts, write_atomic,
+};
+use crate::settings::RunSettings;
+
+/// Set by SIGINT and SIGTERM: checkpoint and stop at the next iteration.
+pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// What does not change a result.
+#[derive(Clone, Debug)]
+pub struct Conduct {
+    /// Threads that step environment copies.
+    pub threads: usize,
+    /// Seconds between checkpoints.
+    pub checkpoint_every: Duration,
+    /// Go on from a checkpoint if there is one.
+    pub resume: bool,
+    /// Wait for another process that has the directory (the leftover of a killed sweep), instead of failing.
+    pub wait: bool,
+    /// The command that repeats the run, for `run.toml`.
+    pub command: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// All steps taken.
+    Done,
+    /// A loss, an observation or a reward was not finite; the rows up to there stand.
+    Diverged,
+}
+
+/// `result.json`: the last file that a run writes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunResult {
+    /// How it ended.
+    pub status: Status,
+    /// Why, where it did not simply finish.
+    pub reason: Option<String>,
+    /// Environment steps taken.
+    pub step: u64,
+    /// Mean return of the last evaluation.
+    pub return_mean: Option<f64>,
+    /// Seconds of computing.
+    pub wall_s: f64,
+    /// Version of the binary.
+    pub version: String,
+}
+
+/// What a caller may show while a run goes on.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// Environment steps taken.
+    pub step: u64,
+    /// Environment steps of the run.
+    pub steps: u64,
+    /// Mean return of the latest evaluation.
+    pub return_mean: Option<f64>,
+    /// Environment steps per second since the run began or was resumed.
+    pub steps_per_s: f64,
+}
+
+/// Why [`run`] returned.
+pub enum Outcome {
+    /// The run is complete.
+    Finished(RunResult),
+    /// It had been completed before.
+    AlreadyDone,
+    /// It was asked to stop; a checkpoint holds its state.
+    Interrupted,
+}
+
+/// `run.toml`: the settings and where they ran.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct RunFile {
+    settings: RunSettings,
+    provenance: Provenance,
+}
+
+/// Where a run ran; not part of its identity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Provenance {
+    version: String,
+    git: String,
+    burn: String,
+    host: String,
+    command: String,
+}
+
+/// Reads the settings of a run directory.
+///
+/// # Errors
+/// When `run.toml` is missing or malformed.
+pub fn read_settings(directory: &Path) -> Result<RunSettings> {
+    let path = directory.join("run.toml");
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}: is this the directory of a run?", path.display()))?;
+    let file: RunFile =
+        toml::from_str(&text).map_err(|e| anyhow!("{} is malformed: {}", path.display(), e.message()))?;
+    Ok(file.settings)
+}
+
+/// The result of a run directory, if the run is complete.
+///
+/// # Errors
+/// When `result.json` exists and cannot be read.
+pub fn read_result(directory: &Path) -> Result<Option<RunResult>> {
+    let path = directory.join("result.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let result = serde_json::from_str(&text).with_context(|| {
+        format!("{} is malformed; delete it to have the run checked again", path.display())
+    })?;
+    Ok(Some(result))
+}
+
+/// Path of the checkpoint in a run directory.
+pub fn checkpoint_path(directory: &Path) -> PathBuf {
+    directory.join("checkpoint").join("state.safetensors")
+}
+
+/// Builds the agent of a run, with its environment's maker.
+///
+/// # Errors
+/// For an unknown agent or environment, bad options, or an absent device.
+pub fn build(settings: &RunSettings) -> Result<(Box<dyn Agent>, fn() -> Box<dyn Env>)> {
+    let env = steadfast_envs::entry(&settings.env)?;
+    let device = Device::named(&settings.device)?;
+    let spec = (env.make)();
+    let setup = Setup { spec: spec.spec(), seed: settings.seed, total_steps: settings.steps, device };
+    let agent = (steadfast_agents::entry(&settings.agent)?.build)(&settings.options, &setup)
+        .with_context(|| format!("agent '{}' on {}", settings.label, settings.env))?;
+    Ok((agent, env.make))
+}
+
+/// Builds the agent of a run that is about to start.
+///
+/// # Errors
+/// As [`build`], and for settings that leave nothing to do.
+pub fn prepare(settings: &RunSettings) -> Result<(Box<dyn Agent>, fn() -> Box<dyn Env>)> {
+    settings.validate()?;
+    let (agent, make) = build(settings)?;
+    let least = agent.steps_per_iteration();
+    if least > settings.steps {
+        bail!(
+            "{} steps are less than one iteration of '{}' on {} ({least} steps); raise --steps or lower its horizon",
+            settings.steps,
+            settings.label,
+            settings.env
+        );
+    }
+    Ok((agent, make))
+}
+
+/// Whether `directory` is free for this run; an outcome when there is nothing left to do.
+fn look(settings: &RunSettings, directory: &Path, resume: bool) -> Result<Option<Outcome>> {
+    let shown = directory.display();
+    if directory.join("run.toml").exists() {
+        let found = read_settings(directory)?;
+        if &found != settings {
+            let difference = RunSettings::difference(&found, settings);
+            bail!("{shown} holds another run ({difference}); choose another --out or delete it");
+        }
+        if read_result(directory)?.is_some() {
+            return Ok(Some(Outcome::AlreadyDone));
+        }
+        if !resume {
+            bail!("{shown} holds this run, unfinished; add --resume to go on, or delete it to start anew");
+        }
+        return Ok(None);
+    }
+    // A run killed in its first moments leaves an empty `checkpoint` and a draft of run.toml.
+    let foreign = |name: &std::ffi::OsStr| name != "checkpoint" && !is_draft(name);
+    if let Ok(entries) = fs::read_dir(directory)
+        && entries.flatten().any(|e| foreign(&e.file_name()))
+    {
+        bail!("{shown} is not empty and holds no run (no run.toml); choose another --out");
+    }
+    Ok(None)
+}
+
+/// Claims the directory; `None` when the wait was interrupted.
+fn claim(directory: &Path, wait: bool) -> Result<Option<record::Claim>> {
+    loop {
+        if let Some(claim) = record::claim(directory) {
+            return Ok(Some(claim));
+        }
+        if !wait {
+            bail!("another process is running {}; wait for it, or stop it", directory.display());
+        }
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Trains as `settings` say, into `directory`.
+///
+/// The rows of an iteration are recorded when it is complete: those of the one that diverges are not.
+///
+/// # Errors
+/// For settings that cannot run, a directory that belongs to another run, and files that cannot be read or written.
+pub fn run(
+    settings: &RunSettings,
+    directory: &Path,
+    conduct: &Conduct,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Outcome> {
+    let shown = directory.display();
+    if let Some(outcome) = look(settings, directory, conduct.resume)? {
+        return Ok(outcome);
+    }
+    let (mut agent, make) = prepare(settings)?;
+    let per_iteration = agent.steps_per_iteration();
+    let path = checkpoint_path(directory);
+    let checkpoints = directory.join("checkpoint");
+    fs::create_dir_all(&checkpoints).with_context(|| format!("cannot create {shown}"))?;
+    let Some(_claim) = claim(directory, conduct.wait)? else { return Ok(Outcome::Interrupted) };
+    // The process that had the directory before may have gone on.
+    if let Some(outcome) = look(settings, directory, conduct.resume)? {
+        return Ok(outcome);
+    }
+    remove_drafts(directory);
+    remove_drafts(&checkpoints);
+    if !directory.join("run.toml").exists() {
+        let file = RunFile { settings: settings.clone(), provenance: provenance(conduct) };
+        write_atomic(&directory.join("run.toml"), toml::to_string(&file)?.as_bytes())?;
+    }
+
+    let envs = VecEnv::new(&make, agent.num_envs(), settings.seed, Purpose::Env, conduct.threads);
+    let state = if path.exists() { Some(checkpoint::load(&path)?) } else { None };
+    let unfit =
+        || format!("checkpoint {} does not fit this run; delete {shown} to start it anew", path.display());
+    let lengths = match &state {
+        Some(state) => lengths(state).with_context(unfit)?,
+        None => [0; 4],
+    };
+    let mut session = Session::open(settings, directory, envs, lengths)?;
+    if let Some(state) = &state {
+        session.restore(state, agent.as_mut()).with_context(unfit)?;
+    }
+
+    let started = (Instant::now(), session.envs.steps());
+    let mut saved = Instant::now();
+    loop {
+        let step = session.envs.steps();
+        let last = step + per_iteration > settings.steps;
+        // The policy in force now acts until the next iteration ends: it answers for the grid up to there.
+        let until = if last { settings.steps + 1 } else { step + per_iteration };
+        session.evaluate_until(until, agent.as_ref(), make)?;
+        progress(&Progress {
+            step,
+            steps: settings.steps,
+            return_mean: session.last_return,
+            steps_per_s: (step - started.1) as f64 / started.0.elapsed().as_secs_f64().max(1e-9),
+        });
+        let finished = last.then_some((Status::Done, None));
+        let finished = match finished {
+            Some(end) => Some(end),
+            None if INTERRUPTED.load(Ordering::Relaxed) => {
+                session.flush()?;
+                session.checkpoint(&path, agent.as_ref())?;
+                return Ok(Outcome::Interrupted);
+            }
+            None => match agent.iterate(&mut session.envs) {
+                Ok(metrics) => {
+                    session.record(&metrics)?;
+                    None
+                }
+                Err(error @ AgentError::NonFinite { .. }) => {
+                    Some((Status::Diverged, Some(error.to_string())))
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        session.flush()?;
+        if finished.is_some() || saved.elapsed() >= conduct.checkpoint_every {
+            if !matches!(finished, Some((Status::Diverged, _))) {
+                session.checkpoint(&path, agent.as_ref())?;
+            }
+            saved = Instant::now();
+        }
+        if let Some((status, reason)) = finished {
+            let result = RunResult {
+                status,
+                reason,
+                step: session.envs.steps(),
+                return_mean: session.last_return,
+                wall_s: session.wall(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            };
+            write_atomic(&directory.join("result.json"), &serde_json::to_vec_pretty(&result)?)?;
+            return Ok(Outcome::Finished(result));
+        }
+    }
+}
+
+/// The open files and counters of a run.
+struct Session<'a> {
+    settings: &'a RunSettings,
+    key: Key,
+    envs: VecEnv,
+    files: [Csv; 4],
+    /// Next point of the evaluation grid.
+    next_eval: u64,
+    iteration: u64,
+    episodes: u64,
+    last_return: Option<f64>,
+    /// Seconds of computing before this process took over, and since when it counts.
+    wall_before: f64,
+    since: Instant,
+    /// Step and seconds of the latest row of `timing.csv`.
+    timed: (u64, f64),
+}
+
+const EPISODES: usize = 0;
+const EVAL: usize = 1;
+const TRAIN: usize = 2;
+const TIMING: usize = 3;
+const NAMES: [&str; 4] = ["episodes.csv", "eval.csv", "train.csv", "timing.csv"];
+
+/// Bytes of each file when the checkpoint was written.
+fn lengths(state: &State) -> Result<[u64; 4]> {
+    let lengths = state.u64("run.lengths", 4)?;
+    Ok(std::array::from_fn(|i| lengths[i]))
+}
+
+impl<'a> Session<'a> {
+    fn open(settings: &'a RunSettings, directory: &Path, envs: VecEnv, lengths: [u64; 4]) -> Result<Self> {
+        let open = |i: usize| Csv::open(&directory.join(NAMES[i]), lengths[i]);
+        Ok(Self {
+            key: Key { agent: settings.label.clone(), env: settings.env.clone(), seed: settings.seed },
+            settings,
+            envs,
+            files: [open(0)?, open(1)?, open(2)?, open(3)?],
+            next_eval: 0,
+            iteration: 0,
+            episodes: 0,
+            last_return: None,
+            wall_before: 0.0,
+            since: Instant::now(),
+            timed: (0, 0.0),
+        })
+    }
+
+    fn restore(&mut self, state: &State, agent: &mut dyn Agent) -> Result<()> {
+        agent.load(&state.state("agent"))?;
+        self.envs.load(&state.state("envs"))?;
+        let counters = state.u64("run.counters", 4)?;
+        [self.next_eval, self.iteration, self.episodes, self.timed.0] =
+            [counters[0], counters[1], counters[2], counters[3]];
+        let reals = state.f64("run.reals", 3)?;
+        self.wall_before = reals[0];
+        self.timed.1 = reals[1];
+        self.last_return = (self.next_eval > 0).then_some(reals[2]);
+        Ok(())
+    }
+
+    fn checkpoint(&self, path: &Path, agent: &dyn Agent) -> Result<()> {
+        for file in &self.files {
+            file.sync()?;
+        }
+        let mut state = State::new();
+        state.put_state("agent", agent.save());
+        state.put_state("envs", self.envs.save());
+        let lengths: Vec<u64> = self.files.iter().map(Csv::len).collect();
+        state.put_u64("run.lengths", &lengths);
+        state.put_u64("run.counters", &[self.next_eval, self.iteration, self.episodes, self.timed.0]);
+        state.put_f64("run.reals", &[self.wall(), self.timed.1, self.last_return.unwrap_or(f64::NAN)]);
+        checkpoint::save(path, &state)
+    }
+
+    fn wall(&self) -> f64 {
+        self.wall_before + self.since.elapsed().as_secs_f64()
+    }
+
+    /// Rows of one iteration.
+    fn record(&mut self, metrics: &steadfast_agents::Metrics) -> Result<()> {
+        self.iteration += 1;
+        let Key { agent, env, seed } = &self.key;
+        for e in self.envs.take_episodes() {
+            for (agent_index, r) in e.returns.iter().enumerate() {
+                self.files[EPISODES].push(EpisodeRow {
+                    agent,
+                    env,
+                    seed: *seed,
+                    step: e.step,
+                    episode: self.episodes,
+                    agent_index,
+                    r#return: *r,
+                    length: e.length,
+                    terminated: e.terminated,
+                    truncated: !e.terminated,
+                })?;
+            }
+            self.episodes += 1;
+        }
+        self.files[TRAIN].push(TrainRow::new(&self.key, self.envs.steps(), self.iteration, metrics))
+    }
+
+    /// Evaluates the current policy for every grid point below `until`.
+    fn evaluate_until(&mut self, until: u64, agent: &dyn Agent, make: fn() -> Box<dyn Env>) -> Result<()> {
+        let s = self.settings;
+        let mut evaluation: Option<(usize, Evaluation)> = None;
+        while self.next_eval <= s.evaluations && s.grid(self.next_eval) < until {
+            let step = s.grid(self.next_eval);
+            let episodes = if self.next_eval == s.evaluations { s.final_episodes } else { s.eval_episodes };
+            // Between two updates the policy is the same, and so are its episodes.
+            let e = match evaluation.take() {
+                Some((n, e)) if n == episodes => e,
+                _ => evaluate(agent, make, s.seed, episodes),
+            };
+            self.files[EVAL].push(EvalRow {
+                agent: &self.key.agent,
+                env: &self.key.env,
+                seed: self.key.seed,
+                step,
+                episodes,
+                return_mean: e.mean,
+                return_std: e.std,
+                return_min: e.min,
+                return_max: e.max,
+                length_mean: e.length,
+            })?;
+            self.last_return = Some(e.mean);
+            evaluation = Some((episodes, e));
+            let (wall_s, taken) = (self.wall(), self.envs.steps());
+            let (seconds, steps) = (wall_s - self.timed.1, taken - self.timed.0);
+            let steps_per_s = if steps == 0 { 0.0 } else { steps as f64 / seconds };
+            let Key { agent, env, seed } = &self.key;
+            self.files[TIMING].push(TimingRow { agent, env, seed: *seed, step, wall_s, steps_per_s })?;
+            self.timed = (taken, wall_s);
+            self.next_eval += 1;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.files.iter_mut().try_for_each(Csv::flush)
+    }
+}
+
+/// Statistics of evaluation episodes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Evaluation {
+    /// Mean return.
+    pub mean: f64,
+    /// Its standard deviation over the episodes (population).
+    pub std: f64,
+    /// Lowest return.
+    pub min: f64,
+    /// Highest return.
+    pub max: f64,
+    /// Mean length in steps.
+    pub length: f64,
+}
+
+/// Plays `episodes` episodes, episode i always on stream (`seed`, evaluation, i): policies of one run
+/// meet the same starts at every evaluation.
+pub fn evaluate(agent: &dyn Agent, make: fn() -> Box<dyn Env>, seed: u64, episodes: usize) -> Evaluation {
+    let env = make();
+    let spec = env.spec().clone();
+    let clips = env.clips_actions();
+    let bounds: Vec<(f64, f64)> = spec.agents.iter().flat_map(|a| a.action.bounds()).collect();
+    // A task without a time limit is cut at a length that no evaluation should need.
+    let limit = spec.max_steps.unwrap_or(100_000);
+    let mut running: Vec<_> = (0..episodes)
+        .map(|i| (i, make(), rng::stream(seed, Purpose::Eval, i as u64), vec![0.0f32; spec.obs_len()]))
+        .collect();
+    for (_, env, rng, obs) in &mut running {
+        env.reset(rng, obs);
+    }
+    let mut returns = vec![0.0; episodes];
+    let mut lengths = vec![0usize; episodes];
+    let (mut obs_rows, mut actions) = (Vec::new(), Vec::new());
+    let mut action = vec![0.0f64; spec.action_len()];
+    let mut rewards = vec![0.0f64; spec.agents.len()];
+    let mut act_rng = rng::stream(seed, Purpose::Eval, u64::MAX);
+    while !running.is_empty() {
+        obs_rows.clear();
+        running.iter().for_each(|(_, _, _, obs)| obs_rows.extend_from_slice(obs));
+        actions.resize(running.len() * action.len(), 0.0);
+        agent.act(&obs_rows, &mut actions, &mut act_rng);
+        let mut row = 0;
+        running.retain_mut(|(i, env, rng, obs)| {
+            for (d, a) in action.iter_mut().enumerate() {
+                *a = f64::from(actions[row * bounds.len() + d]);
+                if !clips {
+                    *a = a.clamp(bounds[d].0, bounds[d].1);
+                }
+            }
+            row += 1;
+            let terminated = env.step(&action, rng, obs, &mut rewards);
+            returns[*i] += rewards.iter().sum::<f64>();
+            lengths[*i] += 1;
+            !terminated && lengths[*i] < limit
+        });
+    }
+    let n = episodes as f64;
+    let mean = returns.iter().sum::<f64>() / n;
+    Evaluation {
+        mean,
+        std: (returns.iter().map(|r| (r - mean) * (r - mean)).sum::<f64>() / n).sqrt(),
+        min: returns.iter().copied().fold(f64::INFINITY, f64::min),
+        max: returns.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        length: lengths.iter().sum::<usize>() as f64 / n,
+    }
+}
+
+fn provenance(conduct: &Conduct) -> Provenance {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    Provenance {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        git: env!("STEADFAST_GIT").to_owned(),
+        burn: env!("STEADFAST_BURN").to_owned(),
+        host,
+        command: conduct.command.clone(),
+    }
+}
