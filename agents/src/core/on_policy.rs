@@ -400,7 +400,7 @@ fn head_for(spec: &Spec) -> Result<Head, BuildError> {
 mod tests {
     use super::super::testing::{close, normals};
     use super::*;
-    use steadfast_envs::{make, probe};
+    use steadfast_envs::{Space, make, probe};
 
     fn endless(time_limit: TimeLimit, horizon: usize, lambda: f64) -> (ActorCritic, VecEnv) {
         let make = || make("probe/endless").unwrap();
@@ -528,6 +528,22 @@ mod tests {
         close(&to_host(standardized(device.vector(values.to_vec()), 1e-8)), &expected, 1e-6);
         assert_eq!(to_host(standardized(device.vector(vec![5.0]), 1e-8)), [0.0], "one row, no NaN");
         assert_eq!(to_host(standardized(device.vector(vec![2.0; 3]), 1e-8)), [0.0; 3]);
+    }
+
+    #[test]
+    fn tasks_that_no_head_fits_are_refused() {
+        let plain = make("CartPole-v1").unwrap().spec().clone();
+        let refused = |spec: &Spec| {
+            let setup = Setup { spec, seed: 0, total_steps: 1000, device: Device::cpu() };
+            ActorCritic::new(OnPolicy::default(), &setup).err().unwrap().to_string()
+        };
+        let mut hybrid = plain.clone();
+        hybrid.agents[0].action = Space::Hybrid(vec![Space::Discrete(2), Space::uniform(1, -1.0, 1.0)]);
+        let error = refused(&hybrid);
+        assert!(error.contains("cannot act in 'CartPole-v1'") && error.contains("Hybrid"), "{error}");
+        let mut pair = plain.clone();
+        pair.agents.push(plain.agents[0].clone());
+        assert!(refused(&pair).contains("it has 2 agents"));
     }
 
     #[test]
