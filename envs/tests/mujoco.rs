@@ -261,8 +261,10 @@ fn pusher_agrees() {
     agrees::<tasks::Pusher, 11, 11, 13>();
 }
 
+type Registered = (&'static str, usize, Option<f64>, usize, usize, f64);
+
 /// What Gymnasium registers: time limit, threshold, sizes, largest action.
-const SPECS: [(&str, usize, Option<f64>, usize, usize, f64); 11] = [
+const SPECS: [Registered; 11] = [
     ("InvertedPendulum-v5", 1000, Some(950.0), 4, 1, 3.0),
     ("InvertedDoublePendulum-v5", 1000, Some(9100.0), 9, 1, 1.0),
     ("Reacher-v5", 50, Some(-3.75), 10, 2, 1.0),
