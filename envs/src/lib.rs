@@ -4,10 +4,12 @@
 //! tensors. [`VecEnv`] adds copies, time limits, automatic resets and episode statistics; [`check`]
 //! holds the conformance checks that every registered task passes (run them on your own too).
 //!
-//! To add a task: one file that implements [`Env`], and one line in [`REGISTRY`].
+//! To add a task: one file that implements [`Env`], and one line in [`REGISTRY`]. A task may have [`options`].
 
 pub mod check;
 pub mod classic;
+pub mod mujoco;
+pub mod options;
 pub mod probe;
 pub mod rng;
 pub mod scene;
@@ -15,6 +17,7 @@ pub mod space;
 pub mod state;
 pub mod vector;
 
+pub use options::{EnvOption, OptionError};
 pub use rng::{Purpose, Rng};
 pub use scene::Scene;
 pub use space::Space;
@@ -101,6 +104,11 @@ pub trait Env: Send {
     fn clips_actions(&self) -> bool {
         false
     }
+
+    /// Times that the task's simulation ran away and was put back to its start, since the task was made.
+    fn divergences(&self) -> u64 {
+        0
+    }
 }
 
 /// A registered task.
@@ -109,13 +117,45 @@ pub struct Entry {
     pub id: &'static str,
     /// One line for `steadfast list envs`.
     pub summary: &'static str,
-    /// Constructor.
+    /// Constructor, every option at its default.
     pub make: fn() -> Box<dyn Env>,
+    /// The options, with their defaults.
+    pub options: fn() -> Vec<EnvOption>,
+    /// Constructor with options, as keys and values.
+    pub make_with: MakeWith,
 }
+
+/// A constructor of a task that takes options, as keys and values.
+pub type MakeWith = fn(&[(&str, &str)]) -> Result<Box<dyn Env>, OptionError>;
 
 macro_rules! entry {
     ($id:literal, $make:expr, $summary:literal) => {
-        Entry { id: $id, summary: $summary, make: || Box::new($make) }
+        Entry {
+            id: $id,
+            summary: $summary,
+            make: || Box::new($make),
+            options: Vec::new,
+            make_with: |given| match given.first() {
+                None => Ok(Box::new($make)),
+                Some((key, _)) => Err(options::unknown($id, key, &[])),
+            },
+        }
+    };
+}
+
+/// A task of [`mujoco::tasks`]: a struct of options.
+macro_rules! robot {
+    ($id:literal, $task:ident, $summary:literal) => {
+        Entry {
+            id: $id,
+            summary: $summary,
+            make: || Box::new(mujoco::Robot::new(mujoco::tasks::$task::default())),
+            options: || options::Options::list(&mujoco::tasks::$task::default()),
+            make_with: |given| {
+                let task: mujoco::tasks::$task = options::Options::of($id, given)?;
+                Ok(Box::new(mujoco::Robot::new(task)))
+            },
+        }
     };
 }
 
@@ -146,6 +186,21 @@ pub const REGISTRY: &[Entry] = &[
         classic::DoubleIntegrator::default(),
         "stop a mass at the origin; exact optimum"
     ),
+    robot!("InvertedPendulum-v5", InvertedPendulum, "keep a pole upright on a cart (Gymnasium, MuJoCo)"),
+    robot!(
+        "InvertedDoublePendulum-v5",
+        InvertedDoublePendulum,
+        "keep two poles upright on a cart (Gymnasium, MuJoCo)"
+    ),
+    robot!("Reacher-v5", Reacher, "bring the tip of a flat arm to a target (Gymnasium, MuJoCo)"),
+    robot!("Swimmer-v5", Swimmer, "swim with three links in a viscous fluid (Gymnasium, MuJoCo)"),
+    robot!("Hopper-v5", Hopper, "hop forward on one leg (Gymnasium, MuJoCo)"),
+    robot!("HalfCheetah-v5", HalfCheetah, "run forward on two legs, in a plane (Gymnasium, MuJoCo)"),
+    robot!("Walker2d-v5", Walker2d, "walk forward on two legs, in a plane (Gymnasium, MuJoCo)"),
+    robot!("Ant-v5", Ant, "walk forward on four legs (Gymnasium, MuJoCo)"),
+    robot!("Humanoid-v5", Humanoid, "walk forward on two legs, with arms (Gymnasium, MuJoCo)"),
+    robot!("HumanoidStandup-v5", HumanoidStandup, "stand up from lying on the back (Gymnasium, MuJoCo)"),
+    robot!("Pusher-v5", Pusher, "push a cylinder to a goal with an arm (Gymnasium, MuJoCo)"),
     entry!("probe/bandit", probe::Bandit::discrete(), "one step, four noisy arms; best return 1"),
     entry!("probe/bandit-continuous", probe::Bandit::continuous(), "one step, noisy parabola; best return 0"),
     entry!("probe/identity-discrete", probe::Identity::discrete(), "name the index shown; best return 8"),
@@ -176,6 +231,26 @@ pub fn entry(id: &str) -> Result<&'static Entry, UnknownEnv> {
 /// [`UnknownEnv`] with the nearest registered name.
 pub fn make(id: &str) -> Result<Box<dyn Env>, UnknownEnv> {
     Ok((entry(id)?.make)())
+}
+
+/// Builds the registered task of that name with options, as keys and values. Of a key that is given twice the last
+/// counts.
+///
+/// # Errors
+/// [`MakeError`] for an unknown name, an unknown option, or a value that its option does not take.
+pub fn make_with(id: &str, given: &[(&str, &str)]) -> Result<Box<dyn Env>, MakeError> {
+    Ok((entry(id)?.make_with)(given)?)
+}
+
+/// A task that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// No task of that name.
+    #[error(transparent)]
+    Env(#[from] UnknownEnv),
+    /// It does not have that option, or not that value.
+    #[error(transparent)]
+    Option(#[from] OptionError),
 }
 
 /// No task of that name.

@@ -136,3 +136,99 @@ fn every_task_with_one_agent_and_one_array_has_golden_values() {
         }
     }
 }
+
+/// Of the MuJoCo tasks: what each reset and each of three steps leaves of `qpos` and of `qvel`, as sums of squares;
+/// then the three rewards.
+#[rustfmt::skip]
+const ROBOTS: &[(&str, [f64; 11])] = &[
+    ("InvertedPendulum-v5", [
+        7.029028308035e-05, 1.348469375503e-05, 0.0002658325783647, 0.7207549364616, 0.0003632279550486, 0.4462248713504,
+        0.00184600852377, 3.524510356021, 1.0, 1.0, 1.0,
+    ]),
+    ("InvertedDoublePendulum-v5", [
+        0.008201543702341, 0.02490289782377, 0.01354365337553, 7.11882532254, 0.02171807636276, 1.540145946684,
+        0.07146105913527, 40.26408319845, 9.333288672377, 9.353197197998, 9.205457783896,
+    ]),
+    ("Reacher-v5", [
+        0.04479204614266, 2.720207553977e-05, 0.04355706039968, 7.430238393656, 0.04365354284244, 3.79521360393,
+        0.04021859272041, 17.20471662326, -0.8345222751124, -1.719005107426, -1.470583465589,
+    ]),
+    ("Swimmer-v5", [
+        0.01077119927772, 0.02618427147979, 0.008924855733451, 6.772105884011, 0.008603877668301, 4.642044978743,
+        0.008623139508803, 1.090882310324, -0.09742294896314, -0.08692291026035, -0.08190804981115,
+    ]),
+    ("Hopper-v5", [
+        1.563256296807, 5.657691146362e-05, 1.562698539736, 2.843256454908, 1.561420853037, 4.345695473514,
+        1.559001388251, 5.069563776644, 1.010314662973, 0.9578341023329, 0.8694258868977,
+    ]),
+    ("HalfCheetah-v5", [
+        0.033942267362, 0.0616421663692, 0.3888848326085, 267.282322459, 0.4813309085973, 606.1578697714,
+        0.3258497739302, 608.8375529537, -0.5254902665013, 0.3506224968981, -0.8950099558224,
+    ]),
+    ("Walker2d-v5", [
+        1.563296606845, 5.528302274344e-05, 1.575134533234, 467.6450707422, 1.640338222994, 820.6620721515,
+        1.730570270967, 232.597172693, 0.8837894052201, 0.5929092431782, 0.03455472800145,
+    ]),
+    ("Ant-v5", [
+        1.532438556619, 0.1271232615055, 2.452219700437, 537.1556958548, 5.864628852697, 611.8604547272,
+        7.769334417397, 158.4143813107, -0.8190534708575, -1.4643136305, -1.086778922079,
+    ]),
+    ("Humanoid-v5", [
+        2.948529372604, 0.0006864361842967, 2.991311283364, 517.8947584437, 3.067561534882, 199.347299355,
+        3.207696999628, 629.1226644958, 4.866572135942, 4.852410946646, 4.856262225139,
+    ]),
+    ("HumanoidStandup-v5", [
+        1.008423053744, 0.0006864361842967, 1.04337112024, 411.0012799685, 1.125539827338, 258.0852042331,
+        1.291649778221, 442.641264394, 36.95286518173, 39.85100734438, 41.56624987855,
+    ]),
+    ("Pusher-v5", [
+        0.04125088101781, 7.782524762504e-05, 0.05305792854136, 12.71620785506, 0.1161539401064, 16.05050499196,
+        0.1936983051201, 7.855618997224, -1.733742339049, -1.831465609118, -2.088309753365,
+    ]),
+];
+
+fn robot_trace(mut env: Box<dyn Env>) -> Vec<f64> {
+    let spec = env.spec().clone();
+    let mut rng = stream(0, Purpose::Check, 0);
+    let mut obs = vec![0.0; spec.obs_len()];
+    let mut rewards = [0.0; STEPS];
+    let mut values = Vec::new();
+    let mut squares = |env: &dyn Env| {
+        let mut saved = State::new();
+        env.save(&mut saved);
+        for name in ["qpos", "qvel"] {
+            let array = saved.iter().find(|(n, _)| *n == name).map(|(_, a)| a.clone());
+            let Some(Array::F64(v)) = array else { panic!("it saves no {name}") };
+            values.push(v.iter().map(|x| x * x).sum());
+        }
+    };
+    env.reset(&mut rng, &mut obs);
+    squares(env.as_ref());
+    for t in 0..STEPS {
+        let at =
+            |(i, (low, high)): (usize, (f64, f64))| low + [0.33, 0.8, 0.0][(t + i) % STEPS] * (high - low);
+        let action: Vec<f64> = spec.agents[0].action.bounds().into_iter().enumerate().map(at).collect();
+        env.step(&action, &mut rng, &mut obs, &mut rewards[t..t + 1]);
+        squares(env.as_ref());
+    }
+    values.extend(rewards);
+    values
+}
+
+#[test]
+fn the_first_steps_of_the_mujoco_tasks_are_as_recorded() {
+    for (id, expected) in ROBOTS {
+        let ours = robot_trace(make(id).unwrap());
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * b.abs().max(1.0);
+        assert!(ours.iter().zip(expected).all(near), "{id} gives {ours:?}");
+    }
+    let robots = REGISTRY.iter().filter(|e| !(e.options)().is_empty());
+    for entry in robots {
+        assert!(
+            ROBOTS.iter().any(|(id, _)| *id == entry.id),
+            "(\"{}\", {:?}),",
+            entry.id,
+            robot_trace((entry.make)())
+        );
+    }
+}

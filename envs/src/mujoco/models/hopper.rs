@@ -1,0 +1,78 @@
+//! The compiled model of Gymnasium's `hopper.xml`.
+//!
+//! Written by `fixtures/mujoco_models.py` with MuJoCo 4.0.0 (Apache-2.0) from the XML file of Gymnasium 1.4.0 (MIT).
+
+use crate::mujoco::model::*;
+
+/// The model: 6 coordinates, 6 degrees of freedom, 5 bodies.
+pub static MODEL: Model<6, 6, 5> = Model {
+    timestep: 0.002,
+    gravity: [0.0, 0.0, -9.81],
+    fluid: None,
+    integrator: Integrator::RungeKutta,
+    solver: Solver::Newton,
+    iterations: 100,
+    trace0: 53.500736654422056,
+    trees: 1,
+    free: false,
+    qpos0: [0.0, 1.25, 0.0, 0.0, 0.0, 0.0],
+    bodies: [
+        Body { name: "world", parent: 0, tree: None, dofs: (0, 0), pos: [0.0, 0.0, 0.0], rot: None,
+            mass: 0.0, ipos: [0.0, 0.0, 0.0], inertia: [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            principal: [0.0, 0.0, 0.0], irot: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0] },
+        Body { name: "torso", parent: 0, tree: Some(0), dofs: (0, 3), pos: [0.0, 0.0, 1.25], rot: None,
+            mass: 3.6651914291880923, ipos: [0.0, 0.0, 0.0], inertia: [0.069245938072875, 0.069245938072875, 0.004450589592585541, 0.0, 0.0, 0.0],
+            principal: [0.069245938072875, 0.069245938072875, 0.004450589592585541], irot: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0] },
+        Body { name: "thigh", parent: 1, tree: Some(0), dofs: (3, 4), pos: [0.0, 0.0, -0.19999999999999996], rot: None,
+            mass: 4.057890510886818, ipos: [0.0, 0.0, -0.2250000000000001], inertia: [0.09329875682692194, 0.09329875682692194, 0.004941463444708948, 0.0, 0.0, 0.0],
+            principal: [0.09329875682692194, 0.09329875682692194, 0.004941463444708948], irot: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0] },
+        Body { name: "leg", parent: 2, tree: Some(0), dofs: (4, 5), pos: [0.0, 0.0, -0.7000000000000001], rot: None,
+            mass: 2.7813566959781637, ipos: [0.0, 0.0, 0.0], inertia: [0.07230254017320971, 0.07230254017320971, 0.0021821921450855186, 0.0, 0.0, 0.0],
+            principal: [0.07230254017320971, 0.07230254017320971, 0.0021821921450855186], irot: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0] },
+        Body { name: "foot", parent: 3, tree: Some(0), dofs: (5, 6), pos: [0.13, 0.0, -0.35], rot: None,
+            mass: 5.315574769873931, ipos: [-0.065, 0.0, 0.1], inertia: [0.009242314259448886, 0.1035230805900054, 0.1035230805900054, 0.0, 2.0934535511897615e-17, 0.0],
+            principal: [0.1035230805900054, 0.1035230805900054, 0.009242314259448886], irot: [2.220446049250313e-16, -0.0, -1.0, 0.0, 1.0, -0.0, 1.0, 0.0, 2.220446049250313e-16] },
+    ],
+    dofs: [
+        Dof { joint: "rootx", kind: DofKind::Slide, body: 1, ancestors: &[], coupled: &[],
+            pos: [0.0, 0.0, -1.25], axis: [1.0, 0.0, 0.0], stiffness: 0.0, damping: 0.0, armature: 0.0,
+            limit: None },
+        Dof { joint: "rootz", kind: DofKind::Slide, body: 1, ancestors: &[0], coupled: &[0],
+            pos: [0.0, 0.0, -1.25], axis: [0.0, 0.0, 1.0], stiffness: 0.0, damping: 0.0, armature: 0.0,
+            limit: None },
+        Dof { joint: "rooty", kind: DofKind::Hinge, body: 1, ancestors: &[1, 0], coupled: &[1, 0],
+            pos: [0.0, 0.0, 0.0], axis: [0.0, 1.0, 0.0], stiffness: 0.0, damping: 0.0, armature: 0.0,
+            limit: None },
+        Dof { joint: "thigh_joint", kind: DofKind::Hinge, body: 2, ancestors: &[2, 1, 0], coupled: &[2, 1, 0],
+            pos: [0.0, 0.0, 0.0], axis: [0.0, -1.0, 0.0], stiffness: 0.0, damping: 1.0, armature: 1.0,
+            limit: Some(Limit { low: -2.6179938779914944, high: 0.0, margin: 0.0, invweight: 0.9173573040079763, impedance: Impedance::new([0.02, 1.0], [0.9, 0.95, 0.001, 0.5, 2.0], 0.002) }) },
+        Dof { joint: "leg_joint", kind: DofKind::Hinge, body: 3, ancestors: &[3, 2, 1, 0], coupled: &[3, 2, 1, 0],
+            pos: [0.0, 0.0, 0.25], axis: [0.0, -1.0, 0.0], stiffness: 0.0, damping: 1.0, armature: 1.0,
+            limit: Some(Limit { low: -2.6179938779914944, high: 0.0, margin: 0.0, invweight: 0.8423092317158408, impedance: Impedance::new([0.02, 1.0], [0.9, 0.95, 0.001, 0.5, 2.0], 0.002) }) },
+        Dof { joint: "foot_joint", kind: DofKind::Hinge, body: 4, ancestors: &[4, 3, 2, 1, 0], coupled: &[4, 3, 2, 1, 0],
+            pos: [-0.13, 0.0, 0.1], axis: [0.0, -1.0, 0.0], stiffness: 0.0, damping: 1.0, armature: 1.0,
+            limit: Some(Limit { low: -0.7853981633974483, high: 0.7853981633974483, margin: 0.0, invweight: 0.9000381439194955, impedance: Impedance::new([0.02, 1.0], [0.9, 0.95, 0.001, 0.5, 2.0], 0.002) }) },
+    ],
+    geoms: &[
+        Geom { shape: Shape::Plane, body: 0, pos: [0.0, 0.0, 0.0], axis: [0.0, 0.0, 1.0], radius: 0.0, half: 0.0, collides: true },
+        Geom { shape: Shape::Capsule, body: 1, pos: [0.0, 0.0, 0.0], axis: [0.0, 0.0, 1.0], radius: 0.05, half: 0.19999999999999996, collides: true },
+        Geom { shape: Shape::Capsule, body: 2, pos: [0.0, 0.0, -0.2250000000000001], axis: [0.0, 0.0, 1.0], radius: 0.05, half: 0.22500000000000003, collides: true },
+        Geom { shape: Shape::Capsule, body: 3, pos: [0.0, 0.0, 0.0], axis: [0.0, 0.0, 1.0], radius: 0.04, half: 0.25, collides: true },
+        Geom { shape: Shape::Capsule, body: 4, pos: [-0.065, 0.0, 0.1], axis: [-1.0, -0.0, 2.220446049250313e-16], radius: 0.06, half: 0.195, collides: true },
+    ],
+    pairs: &[
+        Pair { geoms: (0, 1), bodies: (0, 1), friction: Some(1.0), plus: &[2, 1, 0], minus: &[], margin_sum: 0.002, margin_max: 0.001, invweight: 0.08492239638897524, reach: 0.24999999999999994, impedance: Impedance::new([0.02, 1.0], [0.8, 0.8, 0.01, 0.5, 2.0], 0.002) },
+        Pair { geoms: (0, 2), bodies: (0, 2), friction: Some(1.0), plus: &[3, 2, 1, 0], minus: &[], margin_sum: 0.002, margin_max: 0.001, invweight: 0.051923310146107036, reach: 0.275, impedance: Impedance::new([0.02, 1.0], [0.8, 0.8, 0.01, 0.5, 2.0], 0.002) },
+        Pair { geoms: (0, 3), bodies: (0, 3), friction: Some(1.0), plus: &[4, 3, 2, 1, 0], minus: &[], margin_sum: 0.002, margin_max: 0.001, invweight: 0.04959511864425975, reach: 0.29, impedance: Impedance::new([0.02, 1.0], [0.8, 0.8, 0.01, 0.5, 2.0], 0.002) },
+        Pair { geoms: (0, 4), bodies: (0, 4), friction: Some(2.0), plus: &[5, 4, 3, 2, 1, 0], minus: &[], margin_sum: 0.002, margin_max: 0.001, invweight: 0.06690271076821869, reach: 0.255, impedance: Impedance::new([0.02, 1.0], [0.8, 0.8, 0.01, 0.5, 2.0], 0.002) },
+        Pair { geoms: (1, 3), bodies: (1, 3), friction: None, plus: &[4, 3], minus: &[], margin_sum: 0.002, margin_max: 0.001, invweight: 0.134517515033235, reach: 0.5399999999999999, impedance: Impedance::new([0.02, 1.0], [0.8, 0.8, 0.01, 0.5, 2.0], 0.002) },
+        Pair { geoms: (1, 4), bodies: (1, 4), friction: None, plus: &[5, 4, 3], minus: &[], margin_sum: 0.002, margin_max: 0.001, invweight: 0.15182510715719394, reach: 0.5049999999999999, impedance: Impedance::new([0.02, 1.0], [0.8, 0.8, 0.01, 0.5, 2.0], 0.002) },
+        Pair { geoms: (2, 4), bodies: (2, 4), friction: None, plus: &[5, 4], minus: &[], margin_sum: 0.002, margin_max: 0.001, invweight: 0.11882602091432573, reach: 0.53, impedance: Impedance::new([0.02, 1.0], [0.8, 0.8, 0.01, 0.5, 2.0], 0.002) },
+    ],
+    actuators: &[
+        Actuator { dof: 3, gear: 200.0, low: -1.0, high: 1.0 },
+        Actuator { dof: 4, gear: 200.0, low: -1.0, high: 1.0 },
+        Actuator { dof: 5, gear: 200.0, low: -1.0, high: 1.0 },
+    ],
+    sites: &[],
+};
