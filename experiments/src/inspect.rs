@@ -127,7 +127,7 @@ pub fn suites(name: Option<&str>, as_json: bool) -> Result<String> {
     }
     let mut text = String::new();
     for s in &chosen {
-        text += &format!("{:14} {}\n", s.name, s.title);
+        text += &format!("{:20} {}\n", s.name, s.title);
         if name.is_some() {
             for a in &s.agents {
                 let label = a.label.as_deref().unwrap_or(&a.name);

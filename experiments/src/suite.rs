@@ -13,6 +13,9 @@ use crate::settings::{self, RunSettings};
 const BUILT_IN: &[(&str, &str)] = &[
     ("mdpo-vs-ppo", include_str!("../suites/mdpo-vs-ppo.toml")),
     ("classic", include_str!("../suites/classic.toml")),
+    ("mdpo-vs-ppo-mujoco", include_str!("../suites/mdpo-vs-ppo-mujoco.toml")),
+    ("mdpo-vs-ppo-paper", include_str!("../suites/mdpo-vs-ppo-paper.toml")),
+    ("mdpo-vs-ppo-minimal", include_str!("../suites/mdpo-vs-ppo-minimal.toml")),
     ("sb3", include_str!("../suites/sb3.toml")),
     ("smoke", include_str!("../suites/smoke.toml")),
 ];

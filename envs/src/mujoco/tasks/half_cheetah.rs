@@ -9,7 +9,7 @@
 //!
 //! Source: P. Wawrzyński, *A cat-like robot real-time learning to run*, 2009; Gymnasium 1.4.0 on MuJoCo 4.0.0.
 
-use super::{Task, add_normal, add_uniform, control_cost, positions};
+use super::{Task, View, add_normal, add_uniform, control_cost, positions};
 use crate::Rng;
 use crate::mujoco::model::Model;
 use crate::mujoco::{Profile, Sim, models};
@@ -37,6 +37,7 @@ impl Task<9, 9, 8> for HalfCheetah {
     const ID: &'static str = "HalfCheetah-v5";
     const MAX_STEPS: usize = 1000;
     const THRESHOLD: Option<f64> = Some(4800.0);
+    const VIEW: View = View::Side { z: 0.8, width: 3.6 };
 
     fn model() -> &'static Model<9, 9, 8> {
         &models::half_cheetah::MODEL

@@ -12,7 +12,7 @@
 //!
 //! Source: Gymnasium 1.4.0 on MuJoCo 4.0.0.
 
-use super::{Task, add_uniform, clipped, control_cost, positions};
+use super::{Task, View, add_uniform, clipped, control_cost, positions};
 use crate::Rng;
 use crate::mujoco::model::Model;
 use crate::mujoco::{Profile, Sim, models};
@@ -60,6 +60,7 @@ impl Task<6, 6, 5> for Hopper {
     const ID: &'static str = "Hopper-v5";
     const MAX_STEPS: usize = 1000;
     const THRESHOLD: Option<f64> = Some(3800.0);
+    const VIEW: View = View::Side { z: 0.9, width: 3.6 };
 
     fn model() -> &'static Model<6, 6, 5> {
         &models::hopper::MODEL

@@ -12,7 +12,7 @@
 //!
 //! Source: Gymnasium 1.4.0 on MuJoCo 4.0.0.
 
-use super::{Task, add_normal, add_uniform, clipped};
+use super::{Task, View, add_normal, add_uniform, clipped};
 use crate::Rng;
 use crate::mujoco::model::Model;
 use crate::mujoco::spatial::{add, rotate};
@@ -37,6 +37,7 @@ impl Task<3, 3, 4> for InvertedDoublePendulum {
     const ID: &'static str = "InvertedDoublePendulum-v5";
     const MAX_STEPS: usize = 1000;
     const THRESHOLD: Option<f64> = Some(9100.0);
+    const VIEW: View = View::Side { z: 0.6, width: 3.6 };
 
     fn model() -> &'static Model<3, 3, 4> {
         &models::inverted_double_pendulum::MODEL

@@ -8,7 +8,7 @@
 //!
 //! Source: Gymnasium 1.4.0 on MuJoCo 4.0.0.
 
-use super::{Task, add_uniform};
+use super::{Task, View, add_uniform};
 use crate::Rng;
 use crate::mujoco::model::Model;
 use crate::mujoco::{Profile, Sim, models};
@@ -30,6 +30,7 @@ impl Task<2, 2, 3> for InvertedPendulum {
     const ID: &'static str = "InvertedPendulum-v5";
     const MAX_STEPS: usize = 1000;
     const THRESHOLD: Option<f64> = Some(950.0);
+    const VIEW: View = View::Side { z: 0.3, width: 3.0 };
 
     fn model() -> &'static Model<2, 2, 3> {
         &models::inverted_pendulum::MODEL

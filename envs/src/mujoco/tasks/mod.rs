@@ -34,10 +34,12 @@ pub use walker2d::Walker2d;
 use rand::RngExt as _;
 use rand_distr::{Distribution as _, StandardNormal};
 
-use super::model::Model;
+use super::model::{Model, Shape};
+use super::spatial::{add, add_scaled, rotate};
 use super::{Profile, Sim};
 use crate::options::{OptionError, Options};
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::scene::{self, Camera, Paint};
+use crate::{Env, Rng, Scene, Space, Spec, State, StateError};
 
 /// What a task adds to its model.
 pub trait Task<const NQ: usize, const NV: usize, const NB: usize>: Options + Send {
@@ -51,6 +53,8 @@ pub trait Task<const NQ: usize, const NV: usize, const NB: usize>: Options + Sen
     const CONTACT_FORCES: bool = false;
     /// Whether [`Self::place`] belongs to the last forward evaluation instead of to the state.
     const LATE: bool = false;
+    /// From where pictures show it.
+    const VIEW: View = View::Around { distance: 4.0, elevation: 0.35 };
 
     /// The model.
     fn model() -> &'static Model<NQ, NV, NB>;
@@ -69,6 +73,25 @@ pub trait Task<const NQ: usize, const NV: usize, const NB: usize>: Options + Sen
     /// Reward of a step with the action `action`, in which the place changed at the mean rate `velocity` (m/s), and
     /// whether the task terminated.
     fn outcome(&self, sim: &Sim<NQ, NV, NB>, action: &[f64], velocity: f64) -> (f64, bool);
+}
+
+/// From where pictures show a robot; on the ground they follow its first body.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum View {
+    /// From the side: height in the middle of the picture and its width, in m.
+    Side {
+        /// Height.
+        z: f64,
+        /// Width.
+        width: f64,
+    },
+    /// In perspective, from the front right.
+    Around {
+        /// Distance, in m.
+        distance: f64,
+        /// Angle above the horizon, in rad.
+        elevation: f64,
+    },
 }
 
 /// The environment of a task.
@@ -188,6 +211,35 @@ impl<T: Task<NQ, NV, NB>, const NQ: usize, const NV: usize, const NB: usize> Env
         self.sim.forward();
         self.place = place.unwrap_or_else(|| self.task.place(&self.sim));
         Ok(())
+    }
+
+    /// Shapes as of the last forward evaluation.
+    fn scene(&self) -> Option<Scene> {
+        let (sim, model) = (&self.sim, self.sim.model());
+        let ground = model.geoms.iter().any(|g| g.shape == Shape::Plane);
+        let centre = if ground { sim.xipos[1] } else { [0.0; 3] };
+        let camera = match T::VIEW {
+            View::Side { z, width } => Camera::Side { centre: [centre[0], z], width, height: 0.75 * width },
+            View::Around { distance, elevation } => {
+                Camera::Orbit { target: centre, distance, azimuth: -1.2, elevation }
+            }
+        };
+        let draw = |geom: &super::model::Geom| {
+            let body = &model.bodies[geom.body];
+            let paint = match body.name {
+                "target" | "goal" => Paint::Goal,
+                _ if geom.body == 0 => Paint::Still,
+                _ if geom.body.is_multiple_of(2) => Paint::Accent,
+                _ => Paint::Body,
+            };
+            let (pos, mat) = (sim.xpos[geom.body], &sim.xmat[geom.body]);
+            let middle = add(pos, rotate(mat, geom.pos));
+            let axis = rotate(mat, geom.axis);
+            let end = |side: f64| add_scaled(middle, axis, side * geom.half);
+            scene::Shape::Capsule { from: end(-1.0), to: end(1.0), radius: geom.radius, paint }
+        };
+        let shapes = model.geoms.iter().filter(|g| g.shape != Shape::Plane).map(draw).collect();
+        Some(Scene { camera, ground, shapes, dt: self.dt })
     }
 
     fn divergences(&self) -> u64 {

@@ -14,7 +14,7 @@
 //!
 //! Source: Gymnasium 1.4.0 on MuJoCo 4.0.0.
 
-use super::{Task, add_uniform, control_cost, distance, uniform};
+use super::{Task, View, add_uniform, control_cost, distance, uniform};
 use crate::Rng;
 use crate::mujoco::model::Model;
 use crate::mujoco::{Profile, Sim, models};
@@ -44,6 +44,7 @@ impl Task<11, 11, 13> for Pusher {
     const ID: &'static str = "Pusher-v5";
     const MAX_STEPS: usize = 100;
     const THRESHOLD: Option<f64> = Some(0.0);
+    const VIEW: View = View::Around { distance: 3.0, elevation: 0.7 };
 
     fn model() -> &'static Model<11, 11, 13> {
         &models::pusher::MODEL

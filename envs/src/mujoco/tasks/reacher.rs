@@ -11,7 +11,7 @@
 //!
 //! Source: Gymnasium 1.4.0 on MuJoCo 4.0.0.
 
-use super::{Task, add_uniform, control_cost, distance, uniform};
+use super::{Task, View, add_uniform, control_cost, distance, uniform};
 use crate::Rng;
 use crate::mujoco::model::Model;
 use crate::mujoco::spatial::sub;
@@ -39,6 +39,7 @@ impl Task<4, 4, 5> for Reacher {
     const ID: &'static str = "Reacher-v5";
     const MAX_STEPS: usize = 50;
     const THRESHOLD: Option<f64> = Some(-3.75);
+    const VIEW: View = View::Around { distance: 0.8, elevation: 1.2 };
 
     fn model() -> &'static Model<4, 4, 5> {
         &models::reacher::MODEL

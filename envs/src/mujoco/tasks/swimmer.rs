@@ -9,7 +9,7 @@
 //!
 //! Source: Gymnasium 1.4.0 on MuJoCo 4.0.0.
 
-use super::{Task, add_uniform, control_cost, positions};
+use super::{Task, View, add_uniform, control_cost, positions};
 use crate::Rng;
 use crate::mujoco::model::Model;
 use crate::mujoco::{Profile, Sim, models};
@@ -37,6 +37,7 @@ impl Task<5, 5, 4> for Swimmer {
     const ID: &'static str = "Swimmer-v5";
     const MAX_STEPS: usize = 1000;
     const THRESHOLD: Option<f64> = Some(360.0);
+    const VIEW: View = View::Around { distance: 6.0, elevation: 1.0 };
 
     fn model() -> &'static Model<5, 5, 4> {
         &models::swimmer::MODEL

@@ -11,7 +11,7 @@
 //!
 //! Source: Gymnasium 1.4.0 on MuJoCo 4.0.0.
 
-use super::{Task, add_uniform, clipped, control_cost, positions};
+use super::{Task, View, add_uniform, clipped, control_cost, positions};
 use crate::Rng;
 use crate::mujoco::model::Model;
 use crate::mujoco::{Profile, Sim, models};
@@ -47,6 +47,7 @@ impl Task<9, 9, 8> for Walker2d {
     const ID: &'static str = "Walker2d-v5";
     const MAX_STEPS: usize = 1000;
     const THRESHOLD: Option<f64> = None;
+    const VIEW: View = View::Side { z: 0.9, width: 3.6 };
 
     fn model() -> &'static Model<9, 9, 8> {
         &models::walker2d::MODEL
