@@ -1,15 +1,25 @@
-//! Speed: environments, updates and whole trainings, measured in one process.
+//! Speed: environments, updates and whole trainings, each beside a plain reference in the same process.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use steadfast_agents::core::adam::{Adam, clip_global_norm};
+use steadfast_agents::core::batch::{HostRows, Rows};
+use steadfast_agents::core::dist::Head;
+use steadfast_agents::core::kernels::{self, AdamStep, Sizes, Start};
+use steadfast_agents::core::loss::SquaredError;
+use steadfast_agents::core::mlp::slices::Workspace;
+use steadfast_agents::core::policy::{Critic, Net, Policy};
+use steadfast_agents::ppo::ClippedSurrogate;
 use steadfast_agents::{Agent, Device, Setup};
+use steadfast_envs::rng::stream;
 use steadfast_envs::{Purpose, VecEnv};
 use toml::Table;
 
+use crate::record::write_atomic;
 use crate::settings;
 
 /// Arguments of `steadfast bench`.
@@ -20,23 +30,31 @@ pub struct BenchArgs {
     /// Print JSON lines
     #[arg(long)]
     json: bool,
-    /// Where networks live: cpu or wgpu
+    /// Write the lines to a CSV file as well
+    #[arg(long, value_name = "FILE")]
+    csv: Option<std::path::PathBuf>,
+    /// Where networks live in `train`: cpu or wgpu
     #[arg(long, default_value = Device::NAMES[0])]
     device: String,
+    /// Measure other libraries too, right after ours, with this Python (it needs stable-baselines3 and sb3-contrib)
+    #[arg(long, value_name = "PYTHON")]
+    peers: Option<std::path::PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// Environment steps per second in a VecEnv of 1024, actions zero
+    /// Environment steps per second in a VecEnv of 1024, actions zero; beside the bare environment
     Envs,
-    /// Whole trainings: environment steps per second
+    /// Whole trainings: environment steps per second; beside the same on the tensor library
     Train,
-    /// Iterations without their rollouts: microseconds per optimiser step
+    /// Inference and one PPO minibatch: microseconds; beside the bare arithmetic
     Update,
+    /// All of these
+    All,
 }
 
 /// One measurement.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Line {
     what: &'static str,
     name: String,
@@ -44,37 +62,87 @@ struct Line {
     unit: &'static str,
     /// Times the slowest block of the measurement was slower than the fastest, which is quoted.
     spread: f64,
+    /// What else was measured in this process.
+    reference: String,
+    /// Its value, in the same unit.
+    reference_value: f64,
+    /// Time of the work over that of the reference: below 1 is faster.
+    ratio: f64,
+    /// Processor and instruction set.
+    processor: String,
+}
+
+impl Line {
+    fn new(
+        what: &'static str,
+        name: impl Into<String>,
+        unit: &'static str,
+        (value, spread): (f64, f64),
+        reference: impl Into<String>,
+        reference_value: f64,
+    ) -> Self {
+        // A rate is better when higher, a time when lower.
+        let ratio = if unit == "steps/s" { reference_value / value } else { value / reference_value };
+        let (name, reference) = (name.into(), reference.into());
+        Self { what, name, value, unit, spread, reference, reference_value, ratio, processor: processor() }
+    }
+
+    fn text(&self) -> String {
+        let value = if self.value >= 1e6 {
+            format!("{:.2} M", self.value / 1e6)
+        } else if self.value >= 100.0 {
+            format!("{:.0}", self.value)
+        } else {
+            format!("{:.2}", self.value)
+        };
+        format!(
+            "{:6} {:70} {value:>9} {:7} (spread {:.2}) {:6.3} of the time of {}\n",
+            self.what, self.name, self.unit, self.spread, self.ratio, self.reference
+        )
+    }
+}
+
+/// The processor's name where the system tells it, with the instruction set that the kernels use.
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let name = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
+    format!("{name}, {}", kernels::instruction_set())
 }
 
 /// Runs the measurements; each is the best of several blocks, on one thread.
 ///
 /// # Errors
-/// For an absent device.
+/// For an absent device, a peer that cannot run, a file that cannot be written.
 pub fn main(args: &BenchArgs) -> Result<ExitCode> {
     let device = Device::named(&args.device)?;
-    let lines = match args.what {
-        What::Envs => envs()?,
-        What::Train => train(&device)?,
-        What::Update => update(&device)?,
+    let chosen = |what: What| args.what == what || args.what == What::All;
+    let mut all = Vec::new();
+    let mut show = |lines: Vec<Line>| -> Result<()> {
+        for line in &lines {
+            crate::cli::print(&if args.json { serde_json::to_string(line)? + "\n" } else { line.text() })?;
+        }
+        all.extend(lines);
+        Ok(())
     };
-    for line in lines {
-        let text = if args.json {
-            serde_json::to_string(&line)? + "\n"
-        } else {
-            let value = if line.value >= 1e6 {
-                format!("{:.2} M", line.value / 1e6)
-            } else {
-                format!("{:.0}", line.value)
-            };
-            format!(
-                "{:6} {:44} {value:>10} {} (spread {:.2})\n",
-                line.what, line.name, line.unit, line.spread
-            )
-        };
-        crate::cli::print(&text)?;
+    if chosen(What::Envs) {
+        envs(&mut show)?;
+    }
+    if chosen(What::Update) {
+        update(&mut show)?;
+    }
+    if chosen(What::Train) {
+        train(&device, args.peers.as_deref(), &mut show)?;
+    }
+    if let Some(path) = &args.csv {
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        all.iter().try_for_each(|line| csv.serialize(line))?;
+        write_atomic(path, &csv.into_inner().context("cannot write the table")?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
+
+type Show<'a> = dyn FnMut(Vec<Line>) -> Result<()> + 'a;
 
 /// Fastest of `blocks` calls in seconds, and the ratio of the slowest to it. One call goes before, uncounted.
 fn fastest(blocks: usize, mut work: impl FnMut() -> Result<()>) -> Result<(f64, f64)> {
@@ -90,13 +158,28 @@ fn fastest(blocks: usize, mut work: impl FnMut() -> Result<()>) -> Result<(f64, 
     Ok((best, worst / best))
 }
 
-fn envs() -> Result<Vec<Line>> {
+/// Microseconds of one call, from blocks of about ten milliseconds; with the spread.
+fn micros(mut work: impl FnMut()) -> Result<(f64, f64)> {
+    let start = Instant::now();
+    let mut calls = 0;
+    while start.elapsed().as_secs_f64() < 0.01 {
+        work();
+        calls += 1;
+    }
+    let (seconds, spread) = fastest(30, || {
+        (0..calls).for_each(|_| work());
+        Ok(())
+    })?;
+    Ok((seconds / f64::from(calls) * 1e6, spread))
+}
+
+fn envs(show: &mut Show) -> Result<()> {
     const COPIES: usize = 1024;
     const STEPS: usize = 500;
-    let mut lines = Vec::new();
     for entry in steadfast_envs::REGISTRY {
         let mut envs = VecEnv::new(&entry.make, COPIES, 0, Purpose::Check, 1);
-        let actions = vec![0.0f32; COPIES * envs.spec().action_len()];
+        let spec = envs.spec().clone();
+        let actions = vec![0.0f32; COPIES * spec.action_len()];
         let (seconds, spread) = fastest(5, || {
             for _ in 0..STEPS {
                 envs.step(&actions);
@@ -104,19 +187,36 @@ fn envs() -> Result<Vec<Line>> {
             envs.take_episodes();
             Ok(())
         })?;
-        let value = (COPIES * STEPS) as f64 / seconds;
-        lines.push(Line { what: "envs", name: entry.id.to_owned(), value, unit: "steps/s", spread });
+        // The same dynamics without copies, limits, statistics: one environment, reset when it must be.
+        let (mut env, mut rng) = ((entry.make)(), stream(0, Purpose::Check, 0));
+        let (mut obs, mut rewards) = (vec![0.0f32; spec.obs_len()], vec![0.0f64; spec.agents.len()]);
+        let (action, limit) = (vec![0.0f64; spec.action_len()], spec.max_steps.unwrap_or(usize::MAX));
+        env.reset(&mut rng, &mut obs);
+        let (bare, _) = fastest(5, || {
+            let mut length = 0;
+            for _ in 0..COPIES * STEPS {
+                length += 1;
+                if env.step(&action, &mut rng, &mut obs, &mut rewards) || length >= limit {
+                    env.reset(&mut rng, &mut obs);
+                    length = 0;
+                }
+            }
+            Ok(())
+        })?;
+        let rate = |seconds: f64| (COPIES * STEPS) as f64 / seconds;
+        let value = (rate(seconds), spread);
+        show(vec![Line::new("envs", entry.id, "steps/s", value, "the bare environment", rate(bare))])?;
     }
-    Ok(lines)
+    Ok(())
 }
 
-/// The trainings that are measured: agent, preset, environment, options.
-const TRAININGS: &[(&str, &str, &str, &str)] = &[
-    ("ppo", "sb3", "Pendulum-v1", ""),
-    ("ppo", "sb3", "Pendulum-v1", "num_envs=64 horizon=128 epochs=4 minibatch=256"),
-    ("trpo", "sb3", "Pendulum-v1", ""),
-    ("mdpo", "code", "Pendulum-v1", ""),
-    ("ppo", "sb3", "CartPole-v1", ""),
+/// The trainings that are measured: agent, preset, environment, options, and the peer with the same settings.
+const TRAININGS: &[(&str, &str, &str, &str, Option<&str>)] = &[
+    ("ppo", "sb3", "Pendulum-v1", "", Some("sb3 PPO")),
+    ("ppo", "sb3", "Pendulum-v1", "num_envs=64 horizon=128 epochs=4 minibatch=256", None),
+    ("trpo", "sb3", "Pendulum-v1", "", Some("sb3 TRPO")),
+    ("mdpo", "code", "Pendulum-v1", "", None),
+    ("ppo", "sb3", "CartPole-v1", "", Some("sb3 PPO")),
 ];
 
 fn build(
@@ -136,45 +236,186 @@ fn build(
     Ok((agent, envs, options))
 }
 
-fn train(device: &Device) -> Result<Vec<Line>> {
-    let mut lines = Vec::new();
-    for (agent_name, preset, env, set) in TRAININGS {
-        let (mut agent, mut envs, _) = build(agent_name, preset, env, set, device)?;
-        let steps = agent.steps_per_iteration();
-        let (seconds, spread) = fastest(5, || {
-            agent.iterate(&mut envs)?;
-            envs.take_episodes();
-            Ok(())
-        })?;
-        let name = format!("{agent_name} {preset} {env} {set}").trim_end().to_owned();
-        lines.push(Line { what: "train", name, value: steps as f64 / seconds, unit: "steps/s", spread });
-    }
-    Ok(lines)
+/// Environment steps per second of whole iterations, with the spread.
+fn training(agent: &str, preset: &str, env: &str, set: &str, device: &Device) -> Result<(f64, f64)> {
+    let (mut agent, mut envs, _) = build(agent, preset, env, set, device)?;
+    let steps = agent.steps_per_iteration() as f64;
+    let (seconds, spread) = fastest(5, || {
+        agent.iterate(&mut envs)?;
+        envs.take_episodes();
+        Ok(())
+    })?;
+    Ok((steps / seconds, spread))
 }
 
-fn update(device: &Device) -> Result<Vec<Line>> {
-    let mut lines = Vec::new();
-    for (hidden, minibatch) in [(64, 64), (64, 2048), (256, 256)] {
-        // Two trainings that differ only in their epochs: the difference is the updates, without rollouts.
-        let time = |epochs: usize| {
-            let set =
-                format!("hidden=[{hidden},{hidden}] minibatch={minibatch} epochs={epochs} horizon=2048");
-            let (mut agent, mut envs, _) = build("ppo", "sb3", "Pendulum-v1", &set, device)?;
-            fastest(5, || {
-                agent.iterate(&mut envs)?;
-                Ok(())
-            })
-        };
-        let ((few, _), (many, spread)) = (time(1)?, time(5)?);
-        let updates = 4.0 * (2048.0 / f64::from(minibatch)).ceil();
-        let name = format!("ppo Pendulum-v1 {hidden}-{hidden} minibatch {minibatch}");
-        lines.push(Line {
-            what: "update",
-            name,
-            value: (many - few) / updates * 1e6,
-            unit: "us/update",
-            spread,
-        });
+fn train(device: &Device, peers: Option<&std::path::Path>, show: &mut Show) -> Result<()> {
+    for (agent, preset, env, set, peer) in TRAININGS {
+        let name = format!("{agent} {preset} {env} {set}").trim_end().to_owned();
+        let ours = training(agent, preset, env, set, device)?;
+        let tensors = training(agent, preset, env, set, &Device::named("cpu-tensors")?)?.0;
+        let mut lines = vec![Line::new("train", &name, "steps/s", ours, "the tensor library", tensors)];
+        if let (Some(python), Some(peer)) = (peers, peer) {
+            let value = peer_rate(python, peer, env)?;
+            lines.push(Line::new("train", &name, "steps/s", ours, *peer, value));
+        }
+        show(lines)?;
     }
-    Ok(lines)
+    Ok(())
+}
+
+/// What `tools/peers.py` prints.
+#[derive(Deserialize)]
+struct PeerRate {
+    steps_per_s: f64,
+}
+
+/// Environment steps per second of a peer, `library algorithm`.
+fn peer_rate(python: &std::path::Path, peer: &str, env: &str) -> Result<f64> {
+    let output = Command::new(python)
+        .args(["-c", include_str!("../tools/peers.py")])
+        .args(peer.split(' '))
+        .arg(env)
+        .output()
+        .with_context(|| format!("cannot run {}", python.display()))?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        bail!("peer '{peer}' failed: {}", why.lines().last().unwrap_or("no message"));
+    }
+    let rate: PeerRate = serde_json::from_slice(&output.stdout).with_context(|| format!("peer '{peer}'"))?;
+    Ok(rate.steps_per_s)
+}
+
+/// Observation and action lengths of the updates measured: those of HalfCheetah.
+const OBS: usize = 17;
+const ACTIONS: usize = 6;
+
+fn update(show: &mut Show) -> Result<()> {
+    let device = Device::named("cpu")?;
+    for hidden in [64, 256] {
+        let net = Net { hidden: vec![hidden; 2], ..Net::default() };
+        let head = Head::Gaussian { dim: ACTIONS };
+        let policy = Policy::new(head, OBS, &net, &mut stream(0, Purpose::Check, 0), &device);
+        for rows in [1, 64] {
+            let obs = numbers(rows * OBS);
+            let (mut work, mut actions) = (Workspace::default(), vec![0.0; rows * ACTIONS]);
+            let ours = micros(|| policy.greedy(&obs, &mut work, &mut actions))?;
+            let mut floor = Floor::new(hidden, ACTIONS, rows);
+            let bare = micros(|| floor.forward(&obs))?.0;
+            let name = format!("inference {OBS}-{hidden}-{hidden}-{ACTIONS} rows {rows}");
+            show(vec![Line::new("update", name, "us", ours, "the bare arithmetic", bare)])?;
+        }
+    }
+    for (hidden, minibatch) in [(64, 64), (64, 2048), (256, 256)] {
+        let net = Net { hidden: vec![hidden; 2], ..Net::default() };
+        let rng = &mut stream(0, Purpose::Check, 0);
+        let mut policy = Policy::new(Head::Gaussian { dim: ACTIONS }, OBS, &net, rng, &device);
+        let mut critic = Critic::new(OBS, &net, rng, &device);
+        let mut policy_adam = Adam::new(policy.len(), 1e-5, &device);
+        let mut critic_adam = Adam::new(critic.len(), 1e-5, &device);
+        let mut rows = Rows::Host(HostRows {
+            obs: numbers(minibatch * OBS),
+            actions: numbers(minibatch * ACTIONS),
+            old: numbers(minibatch * ACTIONS),
+            log_std_old: vec![0.0; ACTIONS],
+            log_prob_old: vec![-0.9 * ACTIONS as f32; minibatch],
+            value_old: numbers(minibatch),
+            advantage: numbers(minibatch),
+            ret: numbers(minibatch),
+        });
+        let (policy_loss, value_loss) =
+            (ClippedSurrogate { clip: 0.2, entropy: 0.0 }, SquaredError { clip: 0.0, weight: 0.5 });
+        let ours = micros(|| {
+            rows.standardize_advantage(1e-8);
+            policy.grad(&rows, &policy_loss);
+            critic.grad(&rows, &value_loss);
+            clip_global_norm([&mut policy.weights, &mut critic.weights], 0.5);
+            policy_adam.step(&mut policy.weights, 1e-5);
+            critic_adam.step(&mut critic.weights, 1e-5);
+        })?;
+        let obs = numbers(minibatch * OBS);
+        let mut floors = [ACTIONS, 1].map(|outputs| Floor::new(hidden, outputs, minibatch));
+        let bare = micros(|| floors.iter_mut().for_each(|floor| floor.update(&obs)))?.0;
+        let name = format!("ppo {OBS}-{hidden}-{hidden}-{ACTIONS} and critic, minibatch {minibatch}");
+        show(vec![Line::new("update", name, "us", ours, "the bare arithmetic", bare)])?;
+    }
+    Ok(())
+}
+
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919) % 2003) as f32 / 1000.0 - 1.0).collect()
+}
+
+/// The arithmetic that no update can do without: the products, activations and Adam of one network with two hidden
+/// layers, on bare slices, transposes for free, no loss.
+struct Floor {
+    sizes: [usize; 4],
+    rows: usize,
+    weights: [Vec<f32>; 3],
+    values: [Vec<f32>; 3],
+    grads: [Vec<f32>; 3],
+    d_values: [Vec<f32>; 3],
+    moments: [[Vec<f32>; 2]; 3],
+}
+
+impl Floor {
+    fn new(hidden: usize, outputs: usize, rows: usize) -> Self {
+        let sizes = [OBS, hidden, hidden, outputs];
+        let weights = || std::array::from_fn(|i| numbers(sizes[i] * sizes[i + 1]));
+        let values = || std::array::from_fn(|i| numbers(rows * sizes[i + 1]));
+        Self {
+            sizes,
+            rows,
+            weights: weights(),
+            values: values(),
+            grads: weights(),
+            d_values: values(),
+            moments: std::array::from_fn(|i| [0, 1].map(|_| vec![0.0; sizes[i] * sizes[i + 1]])),
+        }
+    }
+
+    fn forward(&mut self, obs: &[f32]) {
+        for i in 0..3 {
+            let (before, here) = self.values.split_at_mut(i);
+            let x = before.last().map_or(obs, Vec::as_slice);
+            let sizes = Sizes { m: self.rows, n: self.sizes[i + 1], k: self.sizes[i] };
+            kernels::product(x, &self.weights[i], Start::Zero, &mut here[0], sizes);
+            if i < 2 {
+                kernels::tanh(&mut here[0]);
+            }
+        }
+    }
+
+    fn update(&mut self, obs: &[f32]) {
+        self.forward(obs);
+        let step = AdamStep {
+            beta1: 0.9,
+            rest1: 0.1,
+            beta2: 0.999,
+            rest2: 0.001,
+            rate: 1e-6,
+            correction2: 1.0,
+            epsilon: 1e-5,
+        };
+        for i in (0..3).rev() {
+            let (k, n) = (self.sizes[i], self.sizes[i + 1]);
+            let x = if i == 0 { obs } else { &self.values[i - 1] };
+            // A narrow layer's product is taken the other way round.
+            let (a, b, m, n_out) = if n < 16 {
+                (self.d_values[i].as_slice(), x, n, k)
+            } else {
+                (x, self.d_values[i].as_slice(), k, n)
+            };
+            let sizes = Sizes { m, n: n_out, k: self.rows };
+            kernels::product_transposed(a, b, Start::Zero, &mut self.grads[i], sizes);
+            if i > 0 {
+                let (before, here) = self.d_values.split_at_mut(i);
+                let sizes = Sizes { m: self.rows, n: k, k: n };
+                kernels::product(&here[0], &self.weights[i], Start::Zero, &mut before[i - 1], sizes);
+                kernels::tanh_backward(&self.values[i - 1], &mut before[i - 1]);
+            }
+        }
+        for ((weights, grad), [m, v]) in self.weights.iter_mut().zip(&self.grads).zip(&mut self.moments) {
+            kernels::adam(weights, m, v, grad, step);
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::suite::{self, Overrides};
 use crate::sweep::{self, CellState, Manifest};
 use crate::train::{self, Conduct, INTERRUPTED, Outcome, Progress, Status};
 use crate::{bench, inspect, plot, render, summary};
+use steadfast_agents::core::profile::{self, STAGES};
 
 /// Exit code of a training that diverged (its files stand).
 pub const EXIT_DIVERGED: u8 = 3;
@@ -146,6 +147,9 @@ struct TrainArgs {
         allow_negative_numbers = true
     )]
     checkpoint_every: Duration,
+    /// Show where the time goes, here and in `timing.csv`
+    #[arg(long)]
+    profile: bool,
     /// No progress bar, no closing line
     #[arg(long, short)]
     quiet: bool,
@@ -392,6 +396,7 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         resume: args.resume,
         wait: false,
         command: command_line(),
+        profile: args.profile,
     };
     let directory = sweep::cell_dir(&args.out, &settings);
     stop_on_signals()?;
@@ -412,8 +417,19 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
     let (code, line) = closing(&outcome?, &directory);
     if !args.quiet {
         print(&line)?;
+        if let Some(seconds) = profile::seconds() {
+            print(&stages(&seconds))?;
+        }
     }
     Ok(code)
+}
+
+/// Seconds of each stage with their shares, one line each.
+fn stages(seconds: &[f64; STAGES]) -> String {
+    let names = ["environment", "inference", "advantages", "update", "evaluation", "recording"];
+    let total = seconds.iter().sum::<f64>().max(1e-9);
+    let line = |(name, s): (&str, &f64)| format!("  {name:<12}{s:>9.3} s {:>5.1} %\n", 100.0 * s / total);
+    names.into_iter().zip(seconds).map(line).collect()
 }
 
 /// Exit code and closing line of a training. Why it diverged goes to standard error.
@@ -549,6 +565,7 @@ fn cell(args: &CellArgs) -> Result<ExitCode> {
         resume: true,
         wait: true,
         command: repeat_command(settings),
+        profile: false,
     };
     let supervised = args.supervised;
     let directory = sweep::cell_dir(&sweep, settings);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use steadfast_agents::Metrics;
+use steadfast_agents::core::profile::{STAGES, Stage};
 
 /// What every row begins with.
 #[derive(Clone, Debug)]
@@ -148,6 +149,45 @@ pub struct TimingRow<'a> {
     pub wall_s: f64,
     /// Environment steps per second since the row before.
     pub steps_per_s: f64,
+    /// Seconds since the row before in steps of the environments; this and the others only with `--profile`.
+    pub environment_s: Option<f64>,
+    /// In acting.
+    pub inference_s: Option<f64>,
+    /// In values and advantages.
+    pub advantages_s: Option<f64>,
+    /// In updates.
+    pub update_s: Option<f64>,
+    /// In evaluations.
+    pub evaluation_s: Option<f64>,
+    /// In writing rows and checkpoints.
+    pub recording_s: Option<f64>,
+}
+
+impl<'a> TimingRow<'a> {
+    /// The row of a time; `stages` are the seconds of each stage of `--profile`.
+    pub fn new(
+        key: &'a Key,
+        step: u64,
+        wall_s: f64,
+        steps_per_s: f64,
+        stages: Option<[f64; STAGES]>,
+    ) -> Self {
+        let stage = |stage: Stage| stages.map(|s| s[stage as usize]);
+        Self {
+            agent: &key.agent,
+            env: &key.env,
+            seed: key.seed,
+            step,
+            wall_s,
+            steps_per_s,
+            environment_s: stage(Stage::Environment),
+            inference_s: stage(Stage::Inference),
+            advantages_s: stage(Stage::Advantages),
+            update_s: stage(Stage::Update),
+            evaluation_s: stage(Stage::Evaluation),
+            recording_s: stage(Stage::Recording),
+        }
+    }
 }
 
 /// Appends rows to a CSV file.
@@ -372,10 +412,9 @@ mod tests {
              grad_norm,step_size,line_search_steps,learning_rate,action_std"
         );
         assert_eq!(
-            header(&|c| c
-                .push(TimingRow { agent: "a", env: "e", seed: 0, step: 1, wall_s: 0.0, steps_per_s: 0.0 })
-                .unwrap()),
-            "agent,env,seed,step,wall_s,steps_per_s"
+            header(&|c| c.push(TimingRow::new(&key, 1, 0.0, 0.0, None)).unwrap()),
+            "agent,env,seed,step,wall_s,steps_per_s,environment_s,inference_s,advantages_s,update_s,evaluation_s,\
+             recording_s"
         );
     }
 
@@ -383,7 +422,19 @@ mod tests {
     fn a_reopened_file_is_cut_to_the_recorded_length_and_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.csv");
-        let row = |step| TimingRow { agent: "a", env: "e", seed: 0, step, wall_s: 0.5, steps_per_s: 2.0 };
+        let key = Key { agent: "a".into(), env: "e".into(), seed: 0 };
+        let row = |step| EpisodeRow {
+            agent: &key.agent,
+            env: &key.env,
+            seed: key.seed,
+            step,
+            episode: 0,
+            agent_index: 0,
+            r#return: 0.5,
+            length: 2,
+            terminated: true,
+            truncated: false,
+        };
         let mut csv = Csv::open(&path, 0).unwrap();
         csv.push(row(1)).unwrap();
         csv.flush().unwrap();
@@ -394,7 +445,9 @@ mod tests {
         csv.push(row(3)).unwrap();
         csv.flush().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "agent,env,seed,step,wall_s,steps_per_s\na,e,0,1,0.5,2.0\na,e,0,3,0.5,2.0\n");
+        let (header, rows) = text.split_once('\n').unwrap();
+        assert_eq!(header, "agent,env,seed,step,episode,agent_index,return,length,terminated,truncated");
+        assert_eq!(rows, "a,e,0,1,0,0,0.5,2,true,false\na,e,0,3,0,0,0.5,2,true,false\n");
         assert_eq!(csv.len(), text.len() as u64);
         assert!(Csv::open(&path, 10_000).is_err());
     }

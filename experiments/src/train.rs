@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
+use steadfast_agents::core::profile::{self, STAGES, Stage};
 use steadfast_agents::{Agent, AgentError, Device, Setup};
 use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::{Env, State, VecEnv};
@@ -33,6 +34,8 @@ pub struct Conduct {
     pub wait: bool,
     /// The command that repeats the run, for `run.toml`.
     pub command: String,
+    /// Measure where the time goes, for `timing.csv`.
+    pub profile: bool,
 }
 
 /// How a run ended.
@@ -258,6 +261,9 @@ pub fn run(
         session.restore(state, agent.as_mut()).with_context(unfit)?;
     }
 
+    if conduct.profile {
+        profile::start(Stage::Recording);
+    }
     let started = (Instant::now(), session.envs.steps());
     let mut saved = Instant::now();
     loop {
@@ -282,6 +288,7 @@ pub fn run(
             }
             None => match agent.iterate(&mut session.envs) {
                 Ok(metrics) => {
+                    profile::enter(Stage::Recording);
                     session.record(&metrics)?;
                     None
                 }
@@ -329,6 +336,8 @@ struct Session<'a> {
     since: Instant,
     /// Step and seconds of the latest row of `timing.csv`.
     timed: (u64, f64),
+    /// Seconds of each stage up to the latest row of `timing.csv`, with `--profile`.
+    staged: [f64; STAGES],
 }
 
 const EPISODES: usize = 0;
@@ -358,6 +367,7 @@ impl<'a> Session<'a> {
             wall_before: 0.0,
             since: Instant::now(),
             timed: (0, 0.0),
+            staged: [0.0; STAGES],
         })
     }
 
@@ -426,7 +436,12 @@ impl<'a> Session<'a> {
             // Between two updates the policy is the same, and so are its episodes.
             let e = match evaluation.take() {
                 Some((n, e)) if n == episodes => e,
-                _ => evaluate(agent, make, s.seed, episodes),
+                _ => {
+                    profile::enter(Stage::Evaluation);
+                    let e = evaluate(agent, make, s.seed, episodes);
+                    profile::enter(Stage::Recording);
+                    e
+                }
             };
             self.files[EVAL].push(EvalRow {
                 agent: &self.key.agent,
@@ -445,8 +460,12 @@ impl<'a> Session<'a> {
             let (wall_s, taken) = (self.wall(), self.envs.steps());
             let (seconds, steps) = (wall_s - self.timed.1, taken - self.timed.0);
             let steps_per_s = if steps == 0 { 0.0 } else { steps as f64 / seconds };
-            let Key { agent, env, seed } = &self.key;
-            self.files[TIMING].push(TimingRow { agent, env, seed: *seed, step, wall_s, steps_per_s })?;
+            let stages = profile::seconds().map(|now| {
+                let since = std::array::from_fn(|i| now[i] - self.staged[i]);
+                self.staged = now;
+                since
+            });
+            self.files[TIMING].push(TimingRow::new(&self.key, step, wall_s, steps_per_s, stages))?;
             self.timed = (taken, wall_s);
             self.next_eval += 1;
         }

@@ -65,7 +65,7 @@ impl Device {
         }
     }
 
-    /// The device called `cpu` or `wgpu`.
+    /// The device called `cpu` or `wgpu`; `cpu-tensors` is [`Self::cpu_tensors`].
     ///
     /// # Errors
     /// For another name, one that is not compiled in, or one that this machine lacks.
@@ -73,6 +73,8 @@ impl Device {
         match name {
             #[cfg(feature = "cpu")]
             "cpu" => Ok(Self::cpu()),
+            #[cfg(feature = "cpu")]
+            "cpu-tensors" => Ok(Self::cpu_tensors()),
             #[cfg(feature = "wgpu")]
             "wgpu" => Self::wgpu(),
             _ => Err(DeviceError::Unknown(name.to_owned())),

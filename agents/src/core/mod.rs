@@ -14,6 +14,7 @@ pub mod mlp;
 pub mod normalize;
 pub mod on_policy;
 pub mod policy;
+pub mod profile;
 pub mod rollout;
 #[cfg(all(test, feature = "cpu"))]
 pub(crate) mod testing;

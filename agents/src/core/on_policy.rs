@@ -17,6 +17,7 @@ use super::loss::SquaredError;
 use super::mlp::slices::Workspace;
 use super::normalize::{ObsNormalizer, RewardScaler};
 use super::policy::{Critic, Net, Policy};
+use super::profile::{self, Stage};
 use super::rollout::{Collector, Rollout};
 use super::weights::{Scalar, Vector, read};
 use crate::{AgentError, BuildError, Metrics, Setup};
@@ -177,6 +178,7 @@ impl ActorCritic {
     pub fn collect(&mut self, envs: &mut VecEnv) -> Result<Batch, AgentError> {
         let n = envs.len();
         self.collector.collect(&self.policy, envs, self.config.horizon, &mut self.rollout)?;
+        profile::enter(Stage::Advantages);
         let rollout = &mut self.rollout;
         let len = rollout.rewards.len();
 
@@ -206,7 +208,7 @@ impl ActorCritic {
         gae(&trajectory, n, gamma, gae_lambda, &mut e.running, &mut e.advantages, &mut e.returns);
         let explained = explained_variance(values, &e.returns);
         let spare = self.spare.take();
-        Ok(match &self.policy.weights.params {
+        let batch = match &self.policy.weights.params {
             Vector::Host(_) => {
                 let mut batch = spare.unwrap_or_else(|| Batch::new(Rows::Host(HostRows::default()), None));
                 if let Rows::Host(rows) = &mut batch.rows {
@@ -237,7 +239,9 @@ impl ActorCritic {
                 };
                 Batch::new(Rows::Tensor(rows), explained)
             }
-        })
+        };
+        profile::enter(Stage::Update);
+        Ok(batch)
     }
 
     /// Draws the minibatches that [`Batch::minibatch`] hands out: `epochs` passes in random orders.

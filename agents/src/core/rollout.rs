@@ -7,6 +7,7 @@ use steadfast_envs::{State, StateError, VecEnv};
 use super::mlp::slices::Workspace;
 use super::normalize::{ObsNormalizer, RewardScaler};
 use super::policy::Policy;
+use super::profile::{self, Stage};
 use crate::AgentError;
 
 /// T steps of N copies, time-major: entry (t, n) lies at `t * N + n`.
@@ -87,9 +88,12 @@ impl Collector {
             self.observe(envs)?;
         }
         for actions in rollout.actions.chunks_exact_mut(n * action_len) {
+            profile::enter(Stage::Inference);
             policy.sample(&self.obs, &self.noise, &mut self.rng, &mut self.work, actions);
             rollout.obs.extend_from_slice(&self.obs);
+            profile::enter(Stage::Environment);
             envs.step(actions);
+            profile::enter(Stage::Inference);
             if !envs.rewards().iter().all(|r| r.is_finite()) {
                 return Err(AgentError::NonFinite { what: "a reward", step: envs.steps() });
             }

@@ -40,7 +40,8 @@ fn file_of(column: &str) -> &'static str {
     match column {
         "return_mean" | "return_std" | "return_min" | "return_max" | "length_mean" | "episodes" => "eval.csv",
         "return" | "length" => "episodes.csv",
-        "wall_s" | "steps_per_s" => "timing.csv",
+        "wall_s" | "steps_per_s" | "environment_s" | "inference_s" | "advantages_s" | "update_s"
+        | "evaluation_s" | "recording_s" => "timing.csv",
         _ => "train.csv",
     }
 }

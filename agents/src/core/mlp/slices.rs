@@ -70,7 +70,9 @@ impl Mlp {
         let Workspace { values, d_outputs, transposed, front, back } = work;
         let Some(out) = self.layers.last() else { return };
         let rows = d_outputs.len() / out.outputs.max(1);
-        grad[..self.len()].fill(0.0);
+        if rows == 0 {
+            grad[..self.len()].fill(0.0);
+        }
         self.transpose_weights(params, transposed);
         let widest = self.widest();
         front.resize(CHUNK * widest, 0.0);
@@ -83,13 +85,17 @@ impl Mlp {
                 let x = &x[of(l.inputs)];
                 let g = &front[..count * l.outputs];
                 let (d_weight, d_bias) = grad[l.offset..l.end()].split_at_mut(l.inputs * l.outputs);
+                let start = if first == 0 { Start::Zero } else { Start::Current };
+                if first == 0 {
+                    d_bias.fill(0.0);
+                }
                 kernels::add_rows(g, d_bias);
                 if l.is_narrow() {
                     let sizes = Sizes { m: l.outputs, n: l.inputs, k: count };
-                    kernels::product_transposed(g, x, Start::Current, d_weight, sizes);
+                    kernels::product_transposed(g, x, start, d_weight, sizes);
                 } else {
                     let sizes = Sizes { m: l.inputs, n: l.outputs, k: count };
-                    kernels::product_transposed(x, g, Start::Current, d_weight, sizes);
+                    kernels::product_transposed(x, g, start, d_weight, sizes);
                 }
                 if i > 0 {
                     let weight = &transposed[l.offset..l.bias()];
