@@ -16,14 +16,14 @@
 //! Deviations: none by choice from the released code under the preset `code` (constant learning rates, time limits as
 //! terminations, clipped value loss without ½). By default time limits bootstrap.
 
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use steadfast_envs::{Rng, State, VecEnv};
 
 use crate::config::{at_least, positive, within};
 use crate::core::adam::{Adam, Schedule, clip_global_norm};
-use crate::core::dist::Dist;
-use crate::core::on_policy::{ActorCritic, Batch, CriticFit, OnPolicy, constant, mean_of, standardized};
+use crate::core::loss::{PolicyLoss, Sample};
+use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy};
+use crate::core::weights::Mean;
 use crate::{Agent, AgentError, BuildError, Metrics, Setup};
 
 /// Options.
@@ -85,11 +85,16 @@ pub fn step_size(k: u64, iterations: u64) -> f64 {
     1.0 - (k.min(iterations) as f64 - 1.0) / iterations as f64
 }
 
-/// What the m policy steps lower, `[1]`: E[KL(π ‖ π_old)] / t − E[r Â], with π on the autodiff graph and
-/// Â = `advantage` `[B]` off it.
-pub fn policy_loss(dist: &Dist, batch: &Batch, advantage: &Tensor<1>, t: f64) -> Tensor<1> {
-    let surrogate = (batch.ratio(dist) * constant(advantage)).mean();
-    dist.kl(&batch.dist_old.constant()).mean() * (1.0 / t) - surrogate
+/// What the m policy steps lower: KL(π ‖ π_old) / t − r Â, in the mean over rows.
+pub struct ProximalSurrogate {
+    /// t: step size of mirror descent.
+    pub t: f64,
+}
+
+impl PolicyLoss for ProximalSurrogate {
+    fn row<S: Sample>(&self, pi: &S) -> S::X {
+        pi.kl() * (1.0 / self.t) - pi.ratio() * pi.advantage()
+    }
 }
 
 /// The agent.
@@ -144,37 +149,33 @@ impl Agent for Mdpo {
         let factor = c.lr_schedule.factor(core.iteration, core.iterations);
 
         // 1. Act, estimate advantages.
-        let batch = core.collect(envs)?;
-        let advantage = if c.normalize_advantage {
-            standardized(batch.advantage.clone(), 1e-8)
-        } else {
-            batch.advantage.clone()
-        };
+        let mut batch = core.collect(envs)?;
+        if c.normalize_advantage {
+            batch.rows.standardize_advantage(1e-8);
+        }
 
         // 2. Step size of mirror descent.
         let t_k = c.step_size * step_size(core.iteration, core.iterations);
 
         // 3. m steps on the whole batch.
-        let mut grad_norms = Vec::new();
+        let mut grad_norm = Mean::default();
         for _ in 0..c.m {
             // 4. Surrogate with the KL penalty.
-            let grad = core.policy.grad(&batch.obs, |dist| policy_loss(dist, &batch, &advantage, t_k));
-            let ([grad], norm) = clip_global_norm([grad], c.max_grad_norm);
-            let params = core.policy.params();
-            core.policy.set_params(policy_adam.step(params, grad, c.learning_rate * factor));
-            grad_norms.push(norm);
+            core.policy.grad(&batch.rows, &ProximalSurrogate { t: t_k });
+            grad_norm.add(clip_global_norm([&mut core.policy.weights], c.max_grad_norm));
+            policy_adam.step(&mut core.policy.weights, c.learning_rate * factor);
         }
 
         // 5. Fit the value function.
         let fit = CriticFit { epochs: c.critic_epochs, minibatch: c.critic_minibatch, clip: c.value_clip };
-        core.fit_critic(&batch, critic_adam, &fit, c.critic_lr * factor);
+        core.fit_critic(&mut batch, critic_adam, &fit, c.critic_lr * factor);
 
         let metrics = Metrics {
             learning_rate: Some(c.learning_rate * factor),
             step_size: Some(t_k),
             ..Metrics::default()
         };
-        core.finish(&batch, 0.2, mean_of(grad_norms), metrics).finite(envs.steps())
+        core.finish(batch, 0.2, grad_norm.get(), metrics).finite(envs.steps())
     }
 
     fn act(&self, obs: &[f32], actions: &mut [f32], _rng: &mut Rng) {
@@ -200,30 +201,34 @@ impl Agent for Mdpo {
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use super::*;
-    use crate::core::device::{Device, to_host};
+    use crate::core::batch::Rows;
+    use crate::core::device::Device;
     use crate::core::dist::Head;
+    use crate::core::mlp::Activation;
     use crate::core::policy::Policy;
-    use crate::core::testing::{batch, close, normals, policy};
+    use crate::core::testing::{
+        actions, advantages, close, devices, loss_and_grad, normals, params, policy, policy_on, rows,
+    };
 
-    fn loss_and_grad(policy: &Policy, batch: &Batch, t: f64) -> (f32, Vec<f32>) {
-        let mut value = 0.0;
-        let grad = policy.grad(&batch.obs, |dist| {
-            let loss = policy_loss(dist, batch, &batch.advantage, t);
-            assert_eq!(loss.dims(), [1]);
-            value = to_host(loss.clone().inner())[0];
-            loss
-        });
-        (value, to_host(grad))
+    /// −ln π Â: its gradient is the vanilla policy gradient.
+    struct Vanilla;
+    impl PolicyLoss for Vanilla {
+        fn row<S: Sample>(&self, pi: &S) -> S::X {
+            -(pi.log_prob() * pi.advantage())
+        }
     }
 
-    fn batch_of(policy: &Policy, n: usize) -> Batch {
-        let actions = match policy.head() {
-            Head::Gaussian { dim } => normals(n * dim, 11),
-            Head::Categorical { sizes } => {
-                (0..n).flat_map(|i| sizes.iter().map(move |k| (i % k) as f32)).collect()
-            }
-        };
-        batch(policy, normals(2 * n, 12), actions, normals(n, 13))
+    /// r Â
+    struct Ratio;
+    impl PolicyLoss for Ratio {
+        fn row<S: Sample>(&self, pi: &S) -> S::X {
+            pi.ratio() * pi.advantage()
+        }
+    }
+
+    fn batch_of(policy: &mut Policy, n: usize) -> Rows {
+        let actions = actions(&policy.head().clone(), n, 11);
+        rows(policy, normals(2 * n, 12), actions, normals(n, 13))
     }
 
     #[test]
@@ -244,45 +249,46 @@ mod tests {
     #[test]
     fn the_first_step_follows_the_policy_gradient() {
         for head in [Head::Gaussian { dim: 2 }, Head::Categorical { sizes: vec![3, 2] }] {
-            let policy = policy(head, 2, &[3]);
-            let batch = batch_of(&policy, 12);
-            let vanilla = to_host(policy.grad(&batch.obs, |dist| {
-                -(dist.log_prob(&constant(&batch.actions)) * constant(&batch.advantage)).mean()
-            }));
+            let mut policy = policy(head, 2, &[3]);
+            let rows = batch_of(&mut policy, 12);
+            let (_, vanilla) = loss_and_grad(&mut policy, &rows, &Vanilla);
             for t in [1.0, 0.1] {
-                close(&loss_and_grad(&policy, &batch, t).1, &vanilla, 1e-5);
+                close(&loss_and_grad(&mut policy, &rows, &ProximalSurrogate { t }).1, &vanilla, 1e-5);
             }
         }
     }
 
     #[test]
     fn the_loss_is_the_penalty_minus_the_surrogate_with_the_new_policy_first() {
-        for head in [Head::Gaussian { dim: 2 }, Head::Categorical { sizes: vec![3, 2] }] {
-            let mut policy = policy(head, 2, &[3]);
-            let batch = batch_of(&policy, 12);
-            let shift = policy.vector(normals(policy.len(), 15));
-            policy.set_params(policy.params() + shift * 0.6);
-            let dist = policy.dist(&batch.obs);
-            let host = |x: Tensor<1>| to_host(x).into_iter().map(f64::from).collect::<Vec<f64>>();
-            let (new, old) = (host(dist.log_prob(&batch.actions)), host(batch.log_prob_old.clone()));
-            let advantage = host(batch.advantage.clone());
-            let surrogate = (0..12).map(|i| (new[i] - old[i]).exp() * advantage[i]).sum::<f64>() / 12.0;
-            let mean = |kl: Vec<f64>| kl.iter().sum::<f64>() / 12.0;
-            let (kl, swapped) = (mean(host(dist.kl(&batch.dist_old))), mean(host(batch.dist_old.kl(&dist))));
-            assert!((kl - swapped).abs() > 0.01, "{kl} and {swapped} must differ for this to mean anything");
-            for t in [1.0, 0.25] {
-                close(&[loss_and_grad(&policy, &batch, t).0], &[kl / t - surrogate], 1e-5);
+        for device in devices() {
+            for head in [Head::Gaussian { dim: 2 }, Head::Categorical { sizes: vec![3, 2] }] {
+                let mut policy = policy_on(&device, head, 2, &[3], Activation::Tanh);
+                let rows = batch_of(&mut policy, 12);
+                let shift = normals(policy.len(), 15);
+                policy.weights.set(params(&policy).iter().zip(shift).map(|(p, s)| p + 0.6 * s).collect());
+                let after = policy.compare(&rows, 0.2);
+                let (kl, swapped) = (after.kl_new_old, after.kl_old_new);
+                assert!(
+                    (kl - swapped).abs() > 0.01,
+                    "{kl} and {swapped} must differ for this to mean anything"
+                );
+                let (surrogate, _) = loss_and_grad(&mut policy, &rows, &Ratio);
+                close(&[surrogate], &[after.surrogate], 1e-5);
+                assert!(advantages(&rows).iter().any(|a| *a != 0.0) && surrogate.abs() > 1e-3);
+                for t in [1.0, 0.25] {
+                    let (loss, _) = loss_and_grad(&mut policy, &rows, &ProximalSurrogate { t });
+                    close(&[loss], &[kl / t - surrogate], 1e-5);
+                }
             }
         }
     }
 
     /// Many Adam steps on the loss from π_old.
-    fn minimise(policy: &mut Policy, batch: &Batch, t: f64) {
+    fn minimise(policy: &mut Policy, rows: &Rows, t: f64) {
         let mut adam = Adam::new(policy.len(), 1e-8, &Device::cpu());
         for i in 0..1500 {
-            let grad = policy.grad(&batch.obs, |dist| policy_loss(dist, batch, &batch.advantage, t));
-            let lr = 0.05 * (1.0 - f64::from(i) / 1500.0);
-            policy.set_params(adam.step(policy.params(), grad, lr));
+            policy.grad(rows, &ProximalSurrogate { t });
+            adam.step(&mut policy.weights, 0.05 * (1.0 - f64::from(i) / 1500.0));
         }
     }
 
@@ -293,18 +299,19 @@ mod tests {
         let (counts, values, t) = ([1usize, 2, 4, 1], [1.0f64, -0.5, 0.2, 2.0], 0.8);
         let mut policy = policy(Head::Categorical { sizes: vec![4] }, 1, &[]);
         let logits = counts.iter().map(|c| (*c as f32).ln());
-        policy.set_params(policy.vector(logits.chain([0.0; 4]).collect())); // one weight an arm, and biases
+        policy.weights.set(logits.chain([0.0; 4]).collect()); // one weight an arm, and biases
         let arms: Vec<usize> = (0..4).flat_map(|a| vec![a; counts[a]]).collect();
         let actions = arms.iter().map(|a| *a as f32).collect();
         let advantage = arms.iter().map(|a| values[*a] as f32).collect();
-        let batch = batch(&policy, vec![1.0; 8], actions, advantage);
-        minimise(&mut policy, &batch, t);
+        let rows = rows(&mut policy, vec![1.0; 8], actions, advantage);
+        minimise(&mut policy, &rows, t);
 
         let weights: Vec<f64> = (0..4).map(|a| counts[a] as f64 * (t * values[a]).exp()).collect();
         let expected: Vec<f64> = weights.iter().map(|w| w / weights.iter().sum::<f64>()).collect();
-        let each = Device::cpu().matrix(vec![0.0, 1.0, 2.0, 3.0], 1);
-        let dist = policy.dist(&Device::cpu().matrix(vec![1.0; 4], 1));
-        close(&to_host(dist.log_prob(&each).exp()), &expected, 1e-3);
+        let theta = params(&policy);
+        let odds: Vec<f64> = (0..4).map(|a| f64::from(theta[a] + theta[4 + a]).exp()).collect();
+        let found: Vec<f64> = odds.iter().map(|o| o / odds.iter().sum::<f64>()).collect();
+        close(&found, &expected, 1e-3);
     }
 
     /// For a normal π_old and A = −½ c (a − b)² the exact step is normal as well.
@@ -313,7 +320,7 @@ mod tests {
         const N: usize = 800;
         let (c, b, t, mean, std) = (2.0, 1.5, 0.5, 0.4, 0.8f64);
         let mut policy = policy(Head::Gaussian { dim: 1 }, 1, &[]);
-        policy.set_params(policy.vector(vec![mean as f32, 0.0, std.ln() as f32]));
+        policy.weights.set(vec![mean as f32, 0.0, std.ln() as f32]);
         // A grid of actions; density and cell size weigh each, so that batch means are integrals.
         let cell = 16.0 * std / N as f64;
         let action = |i: usize| mean + (i as f64 + 0.5) * cell - 8.0 * std;
@@ -322,13 +329,13 @@ mod tests {
         let weighted = |a: f64| -0.5 * c * (a - b) * (a - b) * density(a) * cell * N as f64;
         let actions = (0..N).map(|i| action(i) as f32).collect();
         let advantage = (0..N).map(|i| weighted(action(i)) as f32).collect();
-        let batch = batch(&policy, vec![1.0; N], actions, advantage);
-        minimise(&mut policy, &batch, t);
+        let rows = rows(&mut policy, vec![1.0; N], actions, advantage);
+        minimise(&mut policy, &rows, t);
 
         // Precisions add: 1/σ² = 1/σ_old² + t c.
         let precision = 1.0 / (std * std) + t * c;
         let expected = (mean / (std * std) + t * c * b) / precision;
-        let theta = to_host(policy.params());
+        let theta = params(&policy);
         close(&[theta[0] + theta[1], theta[2]], &[expected, -0.5 * precision.ln()], 1e-3);
     }
 }

@@ -13,14 +13,14 @@
 //! Deviations: advantages are normalised in each minibatch, the value loss may be clipped around V_old, and the
 //! gradient norm is clipped; all as in the authors' code, all switchable. No early stopping on KL.
 
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use steadfast_envs::{Rng, State, VecEnv};
 
 use crate::config::{at_least, positive, within};
 use crate::core::adam::{Adam, Schedule, clip_global_norm};
-use crate::core::dist::Dist;
-use crate::core::on_policy::{ActorCritic, Batch, OnPolicy, constant, mean_of, standardized, value_loss};
+use crate::core::loss::{PolicyLoss, Real, Sample, SquaredError};
+use crate::core::on_policy::{ActorCritic, OnPolicy};
+use crate::core::weights::Mean;
 use crate::{Agent, AgentError, BuildError, Metrics, Setup};
 
 /// Options.
@@ -72,14 +72,21 @@ impl Default for Config {
     }
 }
 
-/// What the policy step lowers, `[1]`: −E[min(r Â, clip(r, 1−ε, 1+ε) Â)] − c₂ E[entropy], with π on the autodiff
-/// graph and Â = `advantage` `[B]` off it.
-pub fn policy_loss(dist: &Dist, batch: &Batch, advantage: &Tensor<1>, clip: f64, entropy: f64) -> Tensor<1> {
-    let ratio = batch.ratio(dist); // [B]
-    let advantage = constant(advantage);
-    let clipped = ratio.clone().clamp(1.0 - clip, 1.0 + clip) * advantage.clone();
-    let surrogate = (ratio * advantage).min_pair(clipped).mean();
-    if entropy > 0.0 { -surrogate - dist.entropy().mean() * entropy } else { -surrogate }
+/// What the policy step lowers: −min(r Â, clip(r, 1−ε, 1+ε) Â) − c₂ entropy, in the mean over rows.
+pub struct ClippedSurrogate {
+    /// ε
+    pub clip: f64,
+    /// c₂
+    pub entropy: f64,
+}
+
+impl PolicyLoss for ClippedSurrogate {
+    fn row<S: Sample>(&self, pi: &S) -> S::X {
+        let (ratio, advantage) = (pi.ratio(), pi.advantage());
+        let clipped = ratio.clone().clamp(1.0 - self.clip, 1.0 + self.clip) * advantage.clone();
+        let surrogate = (ratio * advantage).min(clipped);
+        if self.entropy > 0.0 { -surrogate - pi.entropy() * self.entropy } else { -surrogate }
+    }
 }
 
 /// The agent.
@@ -133,42 +140,32 @@ impl Agent for Ppo {
         let lr = c.learning_rate * c.lr_schedule.factor(core.iteration, core.iterations);
 
         // 1. Act, estimate advantages.
-        let batch = core.collect(envs)?;
+        let mut batch = core.collect(envs)?;
 
         // 2. Epochs of minibatches.
-        let mut grad_norms = Vec::new();
-        for _ in 0..c.epochs {
-            for rows in core.minibatches(batch.len, c.minibatch) {
-                let mb = batch.select(&rows);
-                let mb_advantage = mb.advantage.clone();
-                let mb_advantage =
-                    if c.normalize_advantage { standardized(mb_advantage, 1e-8) } else { mb_advantage };
-
-                // 3. Clipped surrogate and entropy.
-                let policy_grad = core
-                    .policy
-                    .grad(&mb.obs, |dist| policy_loss(dist, &mb, &mb_advantage, c.clip, c.entropy_coef));
-
-                // 4. Value loss.
-                let critic_grad = core.critic.grad(&mb.obs, |values| {
-                    value_loss(values, &mb.ret, &mb.value_old, c.value_clip) * c.value_coef
-                });
-
-                // 5. One step for both.
-                let ([policy_grad, critic_grad], norm) =
-                    clip_global_norm([policy_grad, critic_grad], c.max_grad_norm);
-                core.policy.set_params(policy_adam.step(core.policy.params(), policy_grad, lr));
-                core.critic.set_params(critic_adam.step(core.critic.params(), critic_grad, lr));
-                grad_norms.push(norm);
+        let policy_loss = ClippedSurrogate { clip: c.clip, entropy: c.entropy_coef };
+        let value_loss = SquaredError { clip: c.value_clip, weight: c.value_coef };
+        let mut grad_norm = Mean::default();
+        core.shuffle(&mut batch, c.epochs, c.minibatch);
+        while let Some(mb) = batch.minibatch() {
+            if c.normalize_advantage {
+                mb.standardize_advantage(1e-8);
             }
+
+            // 3. Clipped surrogate and entropy.
+            core.policy.grad(mb, &policy_loss);
+
+            // 4. Value loss.
+            core.critic.grad(mb, &value_loss);
+
+            // 5. One step for both.
+            let (policy, critic) = (&mut core.policy.weights, &mut core.critic.weights);
+            grad_norm.add(clip_global_norm([policy, critic], c.max_grad_norm));
+            policy_adam.step(&mut core.policy.weights, lr);
+            critic_adam.step(&mut core.critic.weights, lr);
         }
-        core.finish(
-            &batch,
-            c.clip,
-            mean_of(grad_norms),
-            Metrics { learning_rate: Some(lr), ..Metrics::default() },
-        )
-        .finite(envs.steps())
+        core.finish(batch, c.clip, grad_norm.get(), Metrics { learning_rate: Some(lr), ..Metrics::default() })
+            .finite(envs.steps())
     }
 
     fn act(&self, obs: &[f32], actions: &mut [f32], _rng: &mut Rng) {
@@ -194,55 +191,54 @@ impl Agent for Ppo {
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use super::*;
-    use crate::core::device::to_host;
+    use crate::core::batch::Rows;
     use crate::core::dist::Head;
+    use crate::core::mlp::Activation;
     use crate::core::policy::Policy;
-    use crate::core::testing::{batch, close, normals, policy};
+    use crate::core::testing::{
+        actions, close, devices, loss_and_grad, normals, params, policy, policy_on, rows, shift_log_prob_old,
+    };
 
-    /// A batch whose ratios π_θ/π_old are `ratios` at the policy's own θ.
-    fn batch_with(policy: &Policy, ratios: &[f64], advantage: Vec<f32>) -> Batch {
-        let n = ratios.len();
-        let actions = match policy.head() {
-            Head::Gaussian { dim } => normals(n * dim, 11),
-            Head::Categorical { sizes } => vec![1.0; n * sizes.len()],
-        };
-        let mut batch = batch(policy, normals(2 * n, 12), actions, advantage);
-        let shift = policy.vector(ratios.iter().map(|r| r.ln() as f32).collect());
-        batch.log_prob_old = batch.log_prob_old - shift;
-        batch
+    /// ln π: its gradient is the score.
+    struct LogProb;
+    impl PolicyLoss for LogProb {
+        fn row<S: Sample>(&self, pi: &S) -> S::X {
+            pi.log_prob()
+        }
     }
 
-    fn loss_and_grad(policy: &Policy, batch: &Batch, clip: f64, entropy: f64) -> (f32, Vec<f32>) {
-        let mut value = 0.0;
-        let grad = policy.grad(&batch.obs, |dist| {
-            let loss = policy_loss(dist, batch, &batch.advantage, clip, entropy);
-            assert_eq!(loss.dims(), [1]);
-            value = to_host(loss.clone().inner())[0];
-            loss
-        });
-        (value, to_host(grad))
+    /// A batch whose ratios π_θ/π_old are `ratios` at the policy's own θ.
+    fn batch_with(policy: &mut Policy, ratios: &[f64], advantage: Vec<f32>) -> Rows {
+        let n = ratios.len();
+        let actions = actions(&policy.head().clone(), n, 11);
+        let mut rows = rows(policy, normals(2 * n, 12), actions, advantage);
+        let shift: Vec<f32> = ratios.iter().map(|r| -r.ln() as f32).collect();
+        shift_log_prob_old(&mut rows, &shift);
+        rows
     }
 
     #[test]
     fn the_loss_follows_equation_7() {
         let ratios = [0.5, 0.79, 0.81, 1.0, 1.19, 1.21, 3.0];
-        for head in [Head::Gaussian { dim: 2 }, Head::Categorical { sizes: vec![3, 2] }] {
-            let policy = policy(head, 2, &[3]);
-            for sign in [1.0, -1.0] {
-                let advantage: Vec<f32> = (0..7).map(|i| sign * (0.5 + i as f32)).collect();
-                let batch = batch_with(&policy, &ratios, advantage.clone());
-                let surrogate = (0..7)
-                    .map(|i| {
-                        let a = f64::from(advantage[i]);
-                        (ratios[i] * a).min(ratios[i].clamp(0.8, 1.2) * a)
-                    })
-                    .sum::<f64>()
-                    / 7.0;
-                let entropy = to_host(policy.dist(&batch.obs).entropy());
-                let entropy = entropy.iter().map(|h| f64::from(*h)).sum::<f64>() / entropy.len() as f64;
-                for weight in [0.0, 0.3] {
-                    let (loss, _) = loss_and_grad(&policy, &batch, 0.2, weight);
-                    close(&[loss], &[-surrogate - weight * entropy], 1e-5);
+        for device in devices() {
+            for head in [Head::Gaussian { dim: 2 }, Head::Categorical { sizes: vec![3, 2] }] {
+                let mut policy = policy_on(&device, head, 2, &[3], Activation::Tanh);
+                for sign in [1.0, -1.0] {
+                    let advantage: Vec<f32> = (0..7).map(|i| sign * (0.5 + i as f32)).collect();
+                    let rows = batch_with(&mut policy, &ratios, advantage.clone());
+                    let surrogate = (0..7)
+                        .map(|i| {
+                            let a = f64::from(advantage[i]);
+                            (ratios[i] * a).min(ratios[i].clamp(0.8, 1.2) * a)
+                        })
+                        .sum::<f64>()
+                        / 7.0;
+                    let mean_entropy = policy.compare(&rows, 0.2).entropy;
+                    for entropy in [0.0, 0.3] {
+                        let loss = ClippedSurrogate { clip: 0.2, entropy };
+                        let (loss, _) = loss_and_grad(&mut policy, &rows, &loss);
+                        close(&[loss], &[-surrogate - entropy * mean_entropy], 1e-5);
+                    }
                 }
             }
         }
@@ -251,7 +247,7 @@ mod tests {
     /// The clip removes the incentive to go on in the direction that the advantage asks for, and only that.
     #[test]
     fn the_gradient_stops_where_the_clip_binds() {
-        let policy = policy(Head::Gaussian { dim: 2 }, 2, &[3]);
+        let mut policy = policy(Head::Gaussian { dim: 2 }, 2, &[3]);
         for (ratio, advantage, flows) in [
             (1.5, 2.0, false),
             (0.5, -2.0, false),
@@ -261,9 +257,9 @@ mod tests {
             (0.9, -2.0, true),
             (1.0, 2.0, true),
         ] {
-            let batch = batch_with(&policy, &[ratio], vec![advantage]);
-            let (_, grad) = loss_and_grad(&policy, &batch, 0.2, 0.0);
-            let score = to_host(policy.grad(&batch.obs, |d| d.log_prob(&constant(&batch.actions))));
+            let rows = batch_with(&mut policy, &[ratio], vec![advantage]);
+            let (_, grad) = loss_and_grad(&mut policy, &rows, &ClippedSurrogate { clip: 0.2, entropy: 0.0 });
+            let (_, score) = loss_and_grad(&mut policy, &rows, &LogProb);
             // ∇(−r Â) = −r Â ∇ln π, or nothing.
             let factor = if flows { -ratio as f32 * advantage } else { 0.0 };
             close(&grad, &score.iter().map(|s| factor * s).collect::<Vec<f32>>(), 1e-5);
@@ -274,12 +270,11 @@ mod tests {
     fn the_entropy_bonus_raises_entropy() {
         for head in [Head::Gaussian { dim: 2 }, Head::Categorical { sizes: vec![3, 2] }] {
             let mut policy = policy(head, 2, &[3]);
-            let batch = batch_with(&policy, &[1.0; 4], vec![0.0; 4]);
-            let entropy = |policy: &Policy| to_host(policy.dist(&batch.obs).entropy().mean())[0];
-            let before = entropy(&policy);
-            let (_, grad) = loss_and_grad(&policy, &batch, 0.2, 1.0);
-            policy.set_params(policy.params() - policy.vector(grad) * 0.01);
-            assert!(entropy(&policy) > before + 1e-4);
+            let rows = batch_with(&mut policy, &[1.0; 4], vec![0.0; 4]);
+            let before = policy.compare(&rows, 0.2).entropy;
+            let (_, grad) = loss_and_grad(&mut policy, &rows, &ClippedSurrogate { clip: 0.2, entropy: 1.0 });
+            policy.weights.set(params(&policy).iter().zip(grad).map(|(p, g)| p - 0.01 * g).collect());
+            assert!(policy.compare(&rows, 0.2).entropy > before + 1e-4);
         }
     }
 }

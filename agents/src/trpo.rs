@@ -19,9 +19,10 @@ use steadfast_envs::{Rng, State, VecEnv};
 
 use crate::config::{at_least, positive, within};
 use crate::core::adam::{Adam, Schedule};
-use crate::core::device::to_host;
-use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy, constant, read, standardized};
+use crate::core::loss::{PolicyLoss, Sample};
+use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy};
 use crate::core::trust_region::{conjugate_gradient, dot, line_search};
+use crate::core::weights::Scalar;
 use crate::{Agent, AgentError, BuildError, Metrics, Setup};
 
 /// Order of the arguments of the KL divergence that the line search bounds.
@@ -95,6 +96,15 @@ impl Default for Config {
     }
 }
 
+/// What a step raises: r Â, in the mean over rows.
+pub struct Surrogate;
+
+impl PolicyLoss for Surrogate {
+    fn row<S: Sample>(&self, pi: &S) -> S::X {
+        pi.ratio() * pi.advantage()
+    }
+}
+
 /// Squared residual at which conjugate gradient stops.
 const CG_TOLERANCE: f64 = 1e-10;
 
@@ -150,57 +160,53 @@ impl Agent for Trpo {
         let max_kl = c.max_kl * c.kl_schedule.factor(core.iteration, core.iterations);
 
         // 1. Act, estimate advantages.
-        let batch = core.collect(envs)?;
-        let advantage = if c.normalize_advantage {
-            standardized(batch.advantage.clone(), 1e-8)
-        } else {
-            batch.advantage.clone()
-        };
+        let mut batch = core.collect(envs)?;
+        if c.normalize_advantage {
+            batch.rows.standardize_advantage(1e-8);
+        }
 
         // 2. Gradient of the surrogate.
-        let grad = core.policy.grad(&batch.obs, |dist| (batch.ratio(dist) * constant(&advantage)).mean());
-        let g: Vec<f64> = to_host(grad).into_iter().map(f64::from).collect();
+        core.policy.grad(&batch.rows, &Surrogate);
+        let g: Vec<f64> = core.policy.weights.grad_to_host().into_iter().map(f64::from).collect();
 
         // 3. Natural direction.
-        let fisher_product = core.policy.fisher_product(batch.every(c.fisher_every), c.cg_damping);
-        let x = conjugate_gradient(&fisher_product, &g, c.cg_iterations, CG_TOLERANCE);
+        let mut fisher = core.policy.fisher(&batch.rows, c.fisher_every, c.cg_damping);
+        let x = conjugate_gradient(|v, out| fisher.product(v, out), &g, c.cg_iterations, CG_TOLERANCE);
 
         // 4. Step length.
-        let curvature = dot(&x, &fisher_product(&x));
+        let mut fx = vec![0.0; x.len()];
+        fisher.product(&x, &mut fx);
+        let curvature = dot(&x, &fx);
         let beta = if curvature > 0.0 { (2.0 * max_kl / curvature).sqrt() } else { 0.0 };
-        drop(fisher_product);
 
         // 5. Backtracking line search.
-        let theta_old = core.policy.params();
-        let full_step = core.policy.vector(x.iter().map(|x| (beta * x) as f32).collect());
-        let surrogate_old = read([advantage.clone().mean()])[0];
+        let theta_old = core.policy.weights.params.clone();
+        let surrogate_old = core.policy.compare(&batch.rows, 0.2).surrogate;
         let (fraction, tried) = line_search(c.backtrack, c.backtrack_steps, |fraction| {
-            core.policy.set_params(theta_old.clone() + full_step.clone() * fraction);
-            let dist = core.policy.dist(&batch.obs);
-            let ratio = (dist.log_prob(&batch.actions) - batch.log_prob_old.clone()).exp();
+            core.policy.weights.set_moved(&theta_old, beta * fraction, &x);
+            let step = core.policy.compare(&batch.rows, 0.2);
             let kl = match c.kl_direction {
-                KlDirection::OldNew => batch.dist_old.kl(&dist),
-                KlDirection::NewOld => dist.kl(&batch.dist_old),
+                KlDirection::OldNew => step.kl_old_new,
+                KlDirection::NewOld => step.kl_new_old,
             };
-            let [surrogate, kl] = read([(ratio * advantage.clone()).mean(), kl.mean()]);
-            kl <= c.kl_slack * max_kl && surrogate > surrogate_old
+            kl <= c.kl_slack * max_kl && step.surrogate > surrogate_old
         });
         if fraction.is_none() {
-            core.policy.set_params(theta_old);
+            core.policy.weights.params = theta_old;
         }
 
         // 6. Fit the value function.
         let fit = CriticFit { epochs: c.critic_epochs, minibatch: c.critic_minibatch, clip: 0.0 };
-        core.fit_critic(&batch, critic_adam, &fit, lr);
+        core.fit_critic(&mut batch, critic_adam, &fit, lr);
 
-        let norm = core.policy.vector(vec![dot(&g, &g).sqrt() as f32]);
+        let norm = Scalar::Host(dot(&g, &g).sqrt());
         let metrics = Metrics {
             learning_rate: Some(lr),
             step_size: Some(beta * fraction.unwrap_or(0.0)),
             line_search_steps: Some(tried as f64),
             ..Metrics::default()
         };
-        core.finish(&batch, 0.2, norm, metrics).finite(envs.steps())
+        core.finish(batch, 0.2, norm, metrics).finite(envs.steps())
     }
 
     fn act(&self, obs: &[f32], actions: &mut [f32], _rng: &mut Rng) {
@@ -279,10 +285,13 @@ mod tests {
         for env in ["CartPole-v1", "Pendulum-v1"] {
             let (mut agent, mut envs) = trpo(env, config());
             agent.config.kl_slack = -1.0; // no KL divergence is below −δ
-            let before = (to_host(agent.core.policy.params()), to_host(agent.core.critic.params()));
+            let weights =
+                |agent: &Trpo| [agent.core.policy.weights.to_host(), agent.core.critic.weights.to_host()];
+            let before = weights(&agent);
             let metrics = agent.iterate(&mut envs).unwrap();
-            assert_eq!(to_host(agent.core.policy.params()), before.0);
-            assert_ne!(to_host(agent.core.critic.params()), before.1, "the critic is fitted all the same");
+            let after = weights(&agent);
+            assert_eq!(after[0], before[0]);
+            assert_ne!(after[1], before[1], "the critic is fitted all the same");
             assert_eq!((metrics.step_size, metrics.line_search_steps), (Some(0.0), Some(10.0)));
             assert!(metrics.kl.unwrap().abs() < 1e-7);
         }

@@ -12,12 +12,14 @@ pub mod mujoco;
 pub mod options;
 pub mod probe;
 pub mod rng;
+pub mod scene;
 pub mod space;
 pub mod state;
 pub mod vector;
 
 pub use options::{EnvOption, OptionError};
 pub use rng::{Purpose, Rng};
+pub use scene::Scene;
 pub use space::Space;
 pub use state::{State, StateError};
 pub use vector::{Episode, VecEnv};
@@ -92,6 +94,11 @@ pub trait Env: Send {
     /// # Errors
     /// When an entry is missing or has the wrong length.
     fn load(&mut self, state: &State) -> Result<(), StateError>;
+
+    /// The present state as a picture; `None` for a task that has none.
+    fn scene(&self) -> Option<Scene> {
+        None
+    }
 
     /// True for a task whose reward depends on the action before clipping; it then clips by itself.
     fn clips_actions(&self) -> bool {

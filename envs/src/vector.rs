@@ -125,21 +125,31 @@ impl VecEnv {
             row.copy.step(i, step, action, bounds, max_steps, row.obs, row.final_obs, row.rewards, row.ended);
         };
         // `final_obs` is written only where an episode ends.
-        let rows = self
-            .copies
-            .iter_mut()
-            .zip(self.obs.chunks_mut(obs_len))
-            .zip(self.final_obs.chunks_mut(obs_len))
-            .zip(self.rewards.chunks_mut(agents))
-            .zip(self.terminated.iter_mut().zip(self.truncated.iter_mut()))
-            .map(|((((copy, obs), final_obs), rewards), ended)| Row { copy, obs, final_obs, rewards, ended });
         match &self.pool {
-            None => rows.enumerate().for_each(step_row),
+            None => self
+                .copies
+                .iter_mut()
+                .zip(self.obs.chunks_mut(obs_len))
+                .zip(self.final_obs.chunks_mut(obs_len))
+                .zip(self.rewards.chunks_mut(agents))
+                .zip(self.terminated.iter_mut().zip(self.truncated.iter_mut()))
+                .map(Row::new)
+                .enumerate()
+                .for_each(step_row),
             Some(pool) => {
-                let rows: Vec<_> = rows.enumerate().collect();
                 // Chunks of rows, so that a cheap environment pays for one hand-over, not for N.
                 let min = n.div_ceil(pool.current_num_threads());
-                pool.install(|| rows.into_par_iter().with_min_len(min).for_each(step_row));
+                let rows = self
+                    .copies
+                    .par_iter_mut()
+                    .zip(self.obs.par_chunks_mut(obs_len))
+                    .zip(self.final_obs.par_chunks_mut(obs_len))
+                    .zip(self.rewards.par_chunks_mut(agents))
+                    .zip(self.terminated.par_iter_mut().zip(self.truncated.par_iter_mut()))
+                    .map(Row::new)
+                    .enumerate()
+                    .with_min_len(min);
+                pool.install(|| rows.for_each(step_row));
             }
         }
         self.steps += n as u64;
@@ -243,6 +253,16 @@ struct Row<'a> {
     final_obs: &'a mut [f32],
     rewards: &'a mut [f64],
     ended: (&'a mut bool, &'a mut bool),
+}
+
+/// A copy, its observation, final observation and rewards, and whether it terminated or was truncated.
+type Parts<'a> =
+    ((((&'a mut Copy, &'a mut [f32]), &'a mut [f32]), &'a mut [f64]), (&'a mut bool, &'a mut bool));
+
+impl<'a> Row<'a> {
+    fn new(((((copy, obs), final_obs), rewards), ended): Parts<'a>) -> Self {
+        Self { copy, obs, final_obs, rewards, ended }
+    }
 }
 
 impl Copy {

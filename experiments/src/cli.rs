@@ -14,7 +14,7 @@ use crate::settings::{self, RunSettings, assignments, positive, seed, seed_list,
 use crate::suite::{self, Overrides};
 use crate::sweep::{self, CellState, Manifest};
 use crate::train::{self, Conduct, INTERRUPTED, Outcome, Progress, Status};
-use crate::{bench, inspect, plot, summary};
+use crate::{bench, inspect, plot, render, summary};
 
 /// Exit code of a training that diverged (its files stand).
 pub const EXIT_DIVERGED: u8 = 3;
@@ -224,6 +224,9 @@ struct EvalArgs {
     /// Seed of the episodes [default: the run's]
     #[arg(long, value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
+    /// Draw the first episode: a .gif, or its middle as a .png
+    #[arg(long, value_name = "FILE")]
+    render: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -600,6 +603,9 @@ fn status(args: &SweepArgs) -> Result<ExitCode> {
 }
 
 fn eval(args: &EvalArgs) -> Result<ExitCode> {
+    if let Some(path) = &args.render {
+        render::check(path)?;
+    }
     let settings = train::read_settings(&args.run)?;
     let (mut agent, make) = train::build(&settings)?;
     let path = train::checkpoint_path(&args.run);
@@ -607,7 +613,11 @@ fn eval(args: &EvalArgs) -> Result<ExitCode> {
     agent
         .load(&state.state("agent"))
         .with_context(|| format!("checkpoint {} does not fit its run.toml", path.display()))?;
-    let e = train::evaluate(agent.as_ref(), make, args.seed.unwrap_or(settings.seed), args.episodes as usize);
+    let seed = args.seed.unwrap_or(settings.seed);
+    if let Some(path) = &args.render {
+        render::episode(agent.as_ref(), make, seed, path)?;
+    }
+    let e = train::evaluate(agent.as_ref(), make, seed, args.episodes as usize);
     if args.json {
         let object = serde_json::json!({
             "agent": settings.label, "env": settings.env, "seed": settings.seed, "episodes": args.episodes,

@@ -8,6 +8,7 @@ mod plot;
 mod record;
 #[cfg(test)]
 mod reference;
+mod render;
 mod settings;
 mod stats;
 mod suite;

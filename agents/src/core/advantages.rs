@@ -13,34 +13,54 @@ pub struct Trajectory<'a> {
     pub ended: &'a [bool],
 }
 
-/// Advantages Â `[T, N]` and returns Â + V `[T, N]` (TD(λ)) of `n` copies.
+/// Advantages Â `[T, N]` and returns Â + V `[T, N]` (TD(λ)) of `n` copies, into `advantages` and `returns`; `running` is
+/// room for one number a copy.
 ///
 /// Eq. 16 backwards in time: Â_t = δ_t + γλ Â_{t+1}, δ_t = r_t + γ V'(s_t) − V(s_t); the sum is cut where an
 /// episode ended.
-pub fn gae(trajectory: &Trajectory, n: usize, gamma: f64, lambda: f64) -> (Vec<f32>, Vec<f32>) {
+pub fn gae(
+    trajectory: &Trajectory,
+    n: usize,
+    gamma: f64,
+    lambda: f64,
+    running: &mut Vec<f64>,
+    advantages: &mut Vec<f32>,
+    returns: &mut Vec<f32>,
+) {
     let Trajectory { rewards, values, next_values, ended } = *trajectory;
-    let mut advantages = vec![0.0; rewards.len()];
-    let mut returns = vec![0.0; rewards.len()];
-    let mut running = vec![0.0f64; n];
-    for i in (0..rewards.len()).rev() {
-        let sum = &mut running[i % n];
-        let delta = f64::from(rewards[i]) + gamma * f64::from(next_values[i]) - f64::from(values[i]);
-        *sum = delta + if ended[i] { 0.0 } else { gamma * lambda * *sum };
-        advantages[i] = *sum as f32;
-        returns[i] = (*sum + f64::from(values[i])) as f32;
+    advantages.resize(rewards.len(), 0.0);
+    returns.resize(rewards.len(), 0.0);
+    running.clear();
+    running.resize(n, 0.0);
+    // Copies side by side: their sums are independent, so that the inner loop vectorises.
+    for first in (0..rewards.len()).step_by(n).rev() {
+        let step = first..first + n;
+        let (rewards, values, next_values) =
+            (&rewards[step.clone()], &values[step.clone()], &next_values[step.clone()]);
+        let (ended, advantages, returns) =
+            (&ended[step.clone()], &mut advantages[step.clone()], &mut returns[step]);
+        let running = &mut running[..n];
+        for i in 0..n {
+            let delta = f64::from(rewards[i]) + gamma * f64::from(next_values[i]) - f64::from(values[i]);
+            let goes_on = if ended[i] { 0.0 } else { gamma * lambda };
+            running[i] = delta + goes_on * running[i];
+            advantages[i] = running[i] as f32;
+            returns[i] = (running[i] + f64::from(values[i])) as f32;
+        }
     }
-    (advantages, returns)
 }
 
 /// Share of the returns' variance that the values explain: 1 − Var(R − V) / Var(R); `None` for constant returns.
 pub fn explained_variance(values: &[f32], returns: &[f32]) -> Option<f64> {
-    let variance = |x: &dyn Fn(usize) -> f64| {
-        let n = values.len() as f64;
-        let mean = (0..values.len()).map(x).sum::<f64>() / n;
-        (0..values.len()).map(|i| (x(i) - mean).powi(2)).sum::<f64>() / n
-    };
-    let total = variance(&|i| f64::from(returns[i]));
-    (total > 0.0).then(|| 1.0 - variance(&|i| f64::from(returns[i]) - f64::from(values[i])) / total)
+    let total = variance(returns.iter().map(|r| f64::from(*r)));
+    let rest = variance(returns.iter().zip(values).map(|(r, v)| f64::from(*r) - f64::from(*v)));
+    (total > 0.0).then(|| 1.0 - rest / total)
+}
+
+fn variance(x: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
+    let n = x.len() as f64;
+    let mean = x.clone().sum::<f64>() / n;
+    x.map(|x| (x - mean).powi(2)).sum::<f64>() / n
 }
 
 #[cfg(test)]
@@ -74,7 +94,9 @@ mod tests {
             let next_values: Vec<f32> = rows.iter().map(|r| r.2).collect();
             let ended: Vec<bool> = rows.iter().map(|r| r.3).collect();
             let t = Trajectory { rewards: &rewards, values: &values, next_values: &next_values, ended: &ended };
-            let (advantages, returns) = gae(&t, n, gamma, lambda);
+            let (mut running, mut advantages, mut returns) = (vec![7.0; 9], vec![7.0; 99], Vec::new());
+            gae(&t, n, gamma, lambda, &mut running, &mut advantages, &mut returns);
+            prop_assert_eq!((advantages.len(), returns.len()), (rows.len(), rows.len()));
             for i in 0..rows.len() {
                 prop_assert!((f64::from(advantages[i]) - quadratic(&t, n, gamma, lambda, i)).abs() < 1e-4);
                 prop_assert!((returns[i] - advantages[i] - values[i]).abs() < 1e-5);

@@ -1,8 +1,10 @@
-//! Where tensors live: burn's CPU backend (flex) or wgpu, chosen at run time.
+//! Where networks compute: plain slices on the CPU, or tensors on wgpu, chosen at run time.
+
+use std::cell::Cell;
 
 use burn::tensor::{Tensor, TensorData};
 
-/// A place where tensors live.
+/// A place where networks compute.
 #[derive(Clone, Debug)]
 pub struct Device {
     burn: burn::tensor::Device,
@@ -32,10 +34,17 @@ impl Device {
         "wgpu",
     ];
 
-    /// burn's CPU backend, on the calling thread.
+    /// The CPU, on the calling thread: networks compute on plain slices ([`kernels`](super::kernels)).
     #[cfg(feature = "cpu")]
     pub fn cpu() -> Self {
         Self { burn: burn::tensor::Device::flex(), cpu: true }
+    }
+
+    /// The CPU through the tensor library and its autodiff graphs: what graphics devices do, on burn's CPU backend. The
+    /// second opinion on [`Self::cpu`], in tests and benchmarks.
+    #[cfg(feature = "cpu")]
+    pub fn cpu_tensors() -> Self {
+        Self { burn: burn::tensor::Device::flex(), cpu: false }
     }
 
     /// The default graphics adapter.
@@ -70,7 +79,7 @@ impl Device {
         }
     }
 
-    /// Whether tensors lie in host memory.
+    /// Whether networks compute on plain slices in host memory.
     pub fn is_cpu(&self) -> bool {
         self.cpu
     }
@@ -78,30 +87,56 @@ impl Device {
     /// Uploads a vector.
     pub fn vector(&self, values: Vec<f32>) -> Tensor<1> {
         let n = values.len();
-        Tensor::from_data(TensorData::new(values, [n]), &self.burn)
+        self.upload(TensorData::new(values, [n]))
     }
 
     /// Uploads a matrix of `columns` columns, row by row.
     pub fn matrix(&self, values: Vec<f32>, columns: usize) -> Tensor<2> {
         let rows = values.len() / columns.max(1);
-        Tensor::from_data(TensorData::new(values, [rows, columns]), &self.burn)
-    }
-
-    /// Uploads data as it is.
-    pub fn tensor<const D: usize>(&self, data: TensorData) -> Tensor<D> {
-        Tensor::from_data(data, &self.burn)
+        self.upload(TensorData::new(values, [rows, columns]))
     }
 
     /// Uploads row numbers.
     pub fn indices(&self, values: &[u32]) -> Tensor<1, burn::tensor::Int> {
         let values: Vec<i32> = values.iter().map(|i| *i as i32).collect();
         let n = values.len();
+        count(|t| t.uploads += 1);
         Tensor::from_data(TensorData::new(values, [n]), &self.burn)
     }
+
+    fn upload<const D: usize>(&self, data: TensorData) -> Tensor<D> {
+        count(|t| t.uploads += 1);
+        Tensor::from_data(data, &self.burn)
+    }
+}
+
+/// Transfers between the host and tensors, counted on the calling thread. burn offers no count of dispatches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transfers {
+    /// From the host.
+    pub uploads: u64,
+    /// To the host; each waits for the device.
+    pub downloads: u64,
+}
+
+thread_local! {
+    static TRANSFERS: Cell<Transfers> = const { Cell::new(Transfers { uploads: 0, downloads: 0 }) };
+}
+
+/// Transfers that the calling thread has made so far.
+pub fn transfers() -> Transfers {
+    TRANSFERS.get()
+}
+
+fn count(add: impl FnOnce(&mut Transfers)) {
+    let mut transfers = TRANSFERS.get();
+    add(&mut transfers);
+    TRANSFERS.set(transfers);
 }
 
 /// Downloads a tensor.
 pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    count(|t| t.downloads += 1);
     // Every tensor of this crate is f32; an empty answer would fail the caller's length checks.
     tensor.into_data().try_into_vec::<f32>().unwrap_or_default()
 }

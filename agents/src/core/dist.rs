@@ -70,13 +70,13 @@ impl Head {
         }
     }
 
-    /// Draws one action `[action_len]` on the host from one row of outputs `[K]`; `noise` `[E]` holds the standard
-    /// normal numbers of a Gaussian.
-    pub fn sample(&self, outputs: &[f32], log_std: &[f32], noise: &[f32], rng: &mut Rng, action: &mut [f32]) {
+    /// Draws one action `[action_len]` on the host from one row of outputs `[K]`; `std` and `noise` `[E]` hold the
+    /// deviations and standard normal numbers of a Gaussian.
+    pub fn sample(&self, outputs: &[f32], std: &[f32], noise: &[f32], rng: &mut Rng, action: &mut [f32]) {
         match self {
             Self::Gaussian { .. } => {
                 for d in 0..action.len() {
-                    action[d] = outputs[d] + log_std[d].exp() * noise[d];
+                    action[d] = outputs[d] + std[d] * noise[d];
                 }
             }
             Self::Categorical { sizes } => {
@@ -342,10 +342,11 @@ mod tests {
         fn samples(&self, n: usize, index: u64) -> Vec<f32> {
             let (mut rng, k) = (rng(index), self.head.action_len());
             let noise = normals(n * k, index + 1000);
-            let (outputs, log_std) = (f32s(&self.outputs), f32s(&self.log_std));
+            let (outputs, std) =
+                (f32s(&self.outputs), self.log_std.iter().map(|l| l.exp() as f32).collect::<Vec<f32>>());
             let mut actions = vec![0.0; n * k];
             for (action, noise) in actions.chunks_mut(k).zip(noise.chunks(k)) {
-                self.head.sample(&outputs, &log_std, noise, &mut rng, action);
+                self.head.sample(&outputs, &std, noise, &mut rng, action);
             }
             actions
         }
@@ -584,7 +585,7 @@ mod tests {
     fn gaussian_samples_are_mean_plus_deviation_times_noise() {
         let mut action = [0.0; 2];
         let head = Head::Gaussian { dim: 2 };
-        head.sample(&[1.0, -2.0], &[0.0, 2f32.ln()], &[0.5, -1.5], &mut rng(0), &mut action);
+        head.sample(&[1.0, -2.0], &[1.0, 2.0], &[0.5, -1.5], &mut rng(0), &mut action);
         close(&action, &[1.5, -5.0], 1e-6);
     }
 

@@ -4,6 +4,9 @@
 //! the bias `[out]`. Optimisers, natural gradients, checkpoints and the acting copy on the host
 //! then need no walk over layers. Derivatives are written out ([`Mlp::vjp`], [`Mlp::jvp`]): a network is one
 //! step of the chain rule, and the autodiff graph holds only what follows it (distribution and loss).
+//!
+//! Everything exists twice: on tensors here, for graphics devices and as the second opinion in tests, and on plain
+//! slices in [`slices`], for the CPU.
 
 use burn::tensor::Tensor;
 use rand_distr::{Distribution, StandardNormal, Uniform};
@@ -11,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use steadfast_envs::Rng;
 
 use super::device::Device;
-use super::kernels;
+
+pub mod slices;
 
 /// Nonlinearity after each hidden layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +92,11 @@ impl Mlp {
         self.layers.last().map_or(0, Layer::end)
     }
 
+    /// Length of an input.
+    pub fn inputs(&self) -> usize {
+        self.layers.first().map_or(0, |l| l.inputs)
+    }
+
     /// True for a network without layers, which [`Mlp::new`] never makes.
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
@@ -159,41 +168,8 @@ impl Mlp {
         dh.unwrap_or_else(|| self.device.matrix(Vec::new(), 1))
     }
 
-    /// Outputs on the host: `x` `[rows, in]` to `out` `[rows, out]`. Rows never influence each other.
-    pub fn infer(&self, params: &[f32], x: &[f32], out: &mut Vec<f32>, scratch: &mut Vec<f32>) {
-        let rows = x.len() / self.layers[0].inputs.max(1);
-        out.clear();
-        out.extend_from_slice(x);
-        for (i, l) in self.layers.iter().enumerate() {
-            std::mem::swap(out, scratch);
-            out.clear();
-            for row in scratch.chunks_exact(l.inputs.max(1)).take(rows) {
-                let start = out.len();
-                out.extend_from_slice(&params[l.bias()..l.end()]);
-                let y = &mut out[start..];
-                let columns = params[l.offset..l.bias()].chunks_exact(l.outputs);
-                for (x, w) in row.iter().zip(columns) {
-                    y.iter_mut().zip(w).for_each(|(y, w)| *y += x * w);
-                }
-            }
-            if i + 1 < self.layers.len() {
-                match self.activation {
-                    Activation::Tanh => kernels::tanh(out),
-                    Activation::Relu => out.iter_mut().for_each(|h| *h = h.max(0.0)),
-                }
-            }
-        }
-    }
-
     fn activate(&self, h: Tensor<2>) -> Tensor<2> {
         match self.activation {
-            Activation::Tanh if self.device.is_cpu() && !h.is_tracked() => {
-                let mut data = h.into_data();
-                if let Ok(values) = data.as_mut_slice::<f32>() {
-                    kernels::tanh(values);
-                }
-                self.device.tensor(data)
-            }
             Activation::Tanh => h.tanh(),
             Activation::Relu => h.clamp_min(0.0),
         }
@@ -253,7 +229,7 @@ mod tests {
     use steadfast_envs::{Purpose, rng::stream};
 
     fn network(activation: Activation) -> (Mlp, Vec<f32>, Vec<f32>, Device) {
-        let device = Device::cpu();
+        let device = Device::cpu_tensors();
         let mlp = Mlp::new(3, &[8, 5], 2, activation, &device);
         let mut rng = stream(1, Purpose::Check, 0);
         let mut params = mlp.init(Init::Orthogonal, 1.0, &mut rng);
@@ -287,17 +263,6 @@ mod tests {
                     assert!((dot - if i == j { 4.0 } else { 0.0 }).abs() < 1e-5);
                 }
             }
-        }
-    }
-
-    #[test]
-    fn the_host_and_the_tensor_pass_agree() {
-        for activation in [Activation::Tanh, Activation::Relu] {
-            let (mlp, params, x, device) = network(activation);
-            let (y, _) = mlp.forward(&device.vector(params.clone()), device.matrix(x.clone(), 3));
-            let (mut out, mut scratch) = (Vec::new(), Vec::new());
-            mlp.infer(&params, &x, &mut out, &mut scratch);
-            close(&out, &host(y), 1e-5);
         }
     }
 

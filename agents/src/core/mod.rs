@@ -4,9 +4,12 @@
 
 pub mod adam;
 pub mod advantages;
+pub mod batch;
+pub mod density;
 pub mod device;
 pub mod dist;
 pub mod kernels;
+pub mod loss;
 pub mod mlp;
 pub mod normalize;
 pub mod on_policy;
@@ -15,3 +18,4 @@ pub mod rollout;
 #[cfg(all(test, feature = "cpu"))]
 pub(crate) mod testing;
 pub mod trust_region;
+pub mod weights;

@@ -12,12 +12,18 @@ pub struct RunningMoments {
     mean: Vec<f64>,
     variance: Vec<f64>,
     count: f64,
+    /// √(variance + ε), as last updated.
+    std: Vec<f64>,
+    /// Mean and variance of one batch.
+    batch: (Vec<f64>, Vec<f64>),
 }
 
 impl RunningMoments {
     /// Moments of `len`-vectors, before any has been seen: mean 0, variance 1, weight 1e-4.
     pub fn new(len: usize) -> Self {
-        Self { mean: vec![0.0; len], variance: vec![1.0; len], count: 1e-4 }
+        let zeros = || vec![0.0; len];
+        let std = vec![(1.0 + EPSILON).sqrt(); len];
+        Self { mean: zeros(), variance: vec![1.0; len], count: 1e-4, std, batch: (zeros(), zeros()) }
     }
 
     /// Takes in a batch of rows, `[B, len]`.
@@ -25,10 +31,22 @@ impl RunningMoments {
         let len = self.mean.len();
         let n = (rows.len() / len) as f64;
         let total = self.count + n;
+        let (mean, variance) = (&mut self.batch.0[..len], &mut self.batch.1[..len]);
+        mean.fill(0.0);
+        variance.fill(0.0);
+        // Row by row: the columns are independent, so that the inner loops vectorise.
+        for row in rows.chunks_exact(len) {
+            mean.iter_mut().zip(row).for_each(|(m, x)| *m += (*x).into());
+        }
+        mean.iter_mut().for_each(|m| *m /= n);
+        for row in rows.chunks_exact(len) {
+            for d in 0..len {
+                let x = row[d].into() - mean[d];
+                variance[d] += x * x;
+            }
+        }
         for d in 0..len {
-            let column = || rows[d..].iter().step_by(len).map(|x| (*x).into());
-            let mean = column().sum::<f64>() / n;
-            let variance = column().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+            let (mean, variance) = (mean[d], variance[d] / n);
             let delta = mean - self.mean[d];
             let sum_of_squares =
                 self.variance[d] * self.count + variance * n + delta * delta * self.count * n / total;
@@ -36,6 +54,11 @@ impl RunningMoments {
             self.variance[d] = sum_of_squares / total;
         }
         self.count = total;
+        self.deviate();
+    }
+
+    fn deviate(&mut self) {
+        self.std.iter_mut().zip(&self.variance).for_each(|(s, v)| *s = (v + EPSILON).sqrt());
     }
 
     fn save(&self, name: &str, state: &mut State) {
@@ -49,6 +72,7 @@ impl RunningMoments {
         self.mean.copy_from_slice(state.f64(&format!("{name}.mean"), len)?);
         self.variance.copy_from_slice(state.f64(&format!("{name}.variance"), len)?);
         self.count = state.f64(&format!("{name}.count"), 1)?[0];
+        self.deviate();
         Ok(())
     }
 }
@@ -74,10 +98,15 @@ impl ObsNormalizer {
     pub fn extend(&self, obs: &[f32], out: &mut Vec<f32>) {
         match &self.0 {
             None => out.extend_from_slice(obs),
-            Some(m) => out.extend(obs.iter().enumerate().map(|(i, x)| {
-                let d = i % m.mean.len();
-                ((f64::from(*x) - m.mean[d]) / (m.variance[d] + EPSILON).sqrt()).clamp(-CLIP, CLIP) as f32
-            })),
+            Some(m) => {
+                for row in obs.chunks_exact(m.mean.len()) {
+                    let moments = m.mean.iter().zip(&m.std);
+                    let scaled = |(x, (mean, std)): (&f32, (&f64, &f64))| {
+                        ((f64::from(*x) - mean) / std).clamp(-CLIP, CLIP) as f32
+                    };
+                    out.extend(row.iter().zip(moments).map(scaled));
+                }
+            }
         }
     }
 
@@ -122,7 +151,7 @@ impl RewardScaler {
             *sum = *sum * self.gamma + r;
         }
         moments.update(&self.returns);
-        let std = (moments.variance[0] + EPSILON).sqrt();
+        let std = moments.std[0];
         out.extend(rewards.iter().map(|r| (r / std).clamp(-CLIP, CLIP) as f32));
         for (sum, ended) in self.returns.iter_mut().zip(ended) {
             if ended {

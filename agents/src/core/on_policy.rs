@@ -2,19 +2,23 @@
 //!
 //! They differ only in their update, so that a comparison compares updates.
 
-use burn::tensor::Tensor;
-use rand::seq::SliceRandom;
+use std::cell::RefCell;
+
 use serde::{Deserialize, Serialize};
 use steadfast_envs::rng::{self, Purpose, Rng};
 use steadfast_envs::{Spec, State, VecEnv};
 
 use super::adam::Adam;
 use super::advantages::{Trajectory, explained_variance, gae};
-use super::device::{Device, to_host};
-use super::dist::{Dist, Head};
+use super::batch::{Batch, HostRows, Rows, TensorRows};
+use super::device::Device;
+use super::dist::Head;
+use super::loss::SquaredError;
+use super::mlp::slices::Workspace;
 use super::normalize::{ObsNormalizer, RewardScaler};
 use super::policy::{Critic, Net, Policy};
-use super::rollout::Collector;
+use super::rollout::{Collector, Rollout};
+use super::weights::{Scalar, Vector, read};
 use crate::{AgentError, BuildError, Metrics, Setup};
 
 /// What a time limit means to the advantage estimator.
@@ -88,62 +92,6 @@ impl OnPolicy {
     }
 }
 
-/// One batch of experience on the device; B = T·N, time-major.
-pub struct Batch {
-    /// Number of rows, B.
-    pub len: usize,
-    /// s, `[B, O]`.
-    pub obs: Tensor<2>,
-    /// a, unclipped, `[B, action_len]`.
-    pub actions: Tensor<2>,
-    /// π_old(·|s).
-    pub dist_old: Dist,
-    /// ln π_old(a|s), `[B]`.
-    pub log_prob_old: Tensor<1>,
-    /// V_old(s), `[B]`.
-    pub value_old: Tensor<1>,
-    /// Â, not normalised, `[B]`.
-    pub advantage: Tensor<1>,
-    /// R = Â + V_old, `[B]`.
-    pub ret: Tensor<1>,
-    /// Share of the returns' variance that V_old explains.
-    pub explained_variance: Option<f64>,
-}
-
-impl Batch {
-    /// r = π(a|s) / π_old(a|s), `[B]`, for a π on the autodiff graph.
-    pub fn ratio(&self, dist: &Dist) -> Tensor<1> {
-        (dist.log_prob(&constant(&self.actions)) - constant(&self.log_prob_old)).exp()
-    }
-
-    /// Every n-th observation, `[⌈B/n⌉, O]`.
-    pub fn every(&self, n: usize) -> Tensor<2> {
-        if n == 1 {
-            return self.obs.clone();
-        }
-        let rows: Vec<i32> = (0..self.len as i32).step_by(n).collect();
-        let count = rows.len();
-        let data = burn::tensor::TensorData::new(rows, [count]);
-        self.obs.clone().select(0, Tensor::from_data(data, &self.obs.device()))
-    }
-
-    /// The rows of a minibatch; the explained variance stays that of the whole batch.
-    pub fn select(&self, rows: &Tensor<1, burn::tensor::Int>) -> Self {
-        let vector = |t: &Tensor<1>| t.clone().select(0, rows.clone());
-        Self {
-            len: rows.dims()[0],
-            obs: self.obs.clone().select(0, rows.clone()),
-            actions: self.actions.clone().select(0, rows.clone()),
-            dist_old: self.dist_old.select(rows),
-            log_prob_old: vector(&self.log_prob_old),
-            value_old: vector(&self.value_old),
-            advantage: vector(&self.advantage),
-            ret: vector(&self.ret),
-            explained_variance: self.explained_variance,
-        }
-    }
-}
-
 /// Policy, critic and collector of an on-policy agent.
 pub struct ActorCritic {
     /// Settings.
@@ -160,6 +108,24 @@ pub struct ActorCritic {
     minibatch_rng: Rng,
     device: Device,
     obs_len: usize,
+    rollout: Rollout,
+    estimates: Estimates,
+    /// The batch of the last iteration, for its buffers.
+    spare: Option<Batch>,
+    /// Normalised observations and buffers of evaluation.
+    evaluation: RefCell<(Vec<f32>, Workspace)>,
+}
+
+/// What the advantage estimator works on, kept for its buffers; `[T, N]` each.
+#[derive(Default)]
+struct Estimates {
+    /// V(s_0) … V(s_T), then of the final observations.
+    values: Vec<f32>,
+    next_values: Vec<f32>,
+    ended: Vec<bool>,
+    running: Vec<f64>,
+    advantages: Vec<f32>,
+    returns: Vec<f32>,
 }
 
 impl ActorCritic {
@@ -191,6 +157,10 @@ impl ActorCritic {
             minibatch_rng: rng::stream(seed, Purpose::Minibatch, 0),
             device: device.clone(),
             obs_len: obs_len * n,
+            rollout: Rollout::default(),
+            estimates: Estimates::default(),
+            spare: None,
+            evaluation: RefCell::default(),
             config,
         })
     }
@@ -206,100 +176,109 @@ impl ActorCritic {
     /// When an observation or a reward is not finite.
     pub fn collect(&mut self, envs: &mut VecEnv) -> Result<Batch, AgentError> {
         let n = envs.len();
-        let columns = envs.spec().obs_len();
-        let rollout = self.collector.collect(&self.policy, envs, self.config.horizon)?;
+        self.collector.collect(&self.policy, envs, self.config.horizon, &mut self.rollout)?;
+        let rollout = &mut self.rollout;
         let len = rollout.rewards.len();
 
-        // One pass of the critic over s_0 … s_T and the final observations of truncated episodes.
-        let mut all_obs = rollout.obs;
-        all_obs.extend_from_slice(&rollout.last_obs);
-        all_obs.extend_from_slice(&rollout.final_obs);
-        let all_obs = self.device.matrix(all_obs, columns); // [B + N + F, O]
-        let all_values = to_host(self.critic.values(all_obs.clone()));
-        let obs = all_obs.narrow(0, 0, len); // [B, O]
-        let values = &all_values[..len];
+        // The critic at s_0 … s_T and at the final observations of truncated episodes.
+        let e = &mut self.estimates;
+        e.values.clear();
+        // One call and one transfer: a device waits for neither.
+        rollout.obs.extend_from_slice(&rollout.last_obs);
+        rollout.obs.extend_from_slice(&rollout.final_obs);
+        self.critic.values(&rollout.obs, &mut e.values, &self.device);
+        rollout.obs.truncate(len * rollout.last_obs.len() / n);
 
-        let mut final_values = all_values[len + n..].iter();
+        let (values, later) = e.values.split_at(len);
+        let mut final_values = later[n..].iter();
         let bootstrap = self.config.time_limit == TimeLimit::Bootstrap;
-        let next_values: Vec<f32> = (0..len)
-            .map(|i| match (rollout.terminated[i], rollout.truncated[i]) {
-                (true, _) => 0.0,
-                (_, true) => *final_values.next().filter(|_| bootstrap).unwrap_or(&0.0),
-                _ => all_values[i + n],
-            })
-            .collect();
-        let ended: Vec<bool> =
-            rollout.terminated.iter().zip(&rollout.truncated).map(|(a, b)| *a || *b).collect();
+        e.next_values.clear();
+        e.next_values.extend((0..len).map(|i| match (rollout.terminated[i], rollout.truncated[i]) {
+            (true, _) => 0.0,
+            (_, true) => *final_values.next().filter(|_| bootstrap).unwrap_or(&0.0),
+            _ => e.values[i + n],
+        }));
+        e.ended.clear();
+        e.ended.extend(rollout.terminated.iter().zip(&rollout.truncated).map(|(a, b)| *a || *b));
         let trajectory =
-            Trajectory { rewards: &rollout.rewards, values, next_values: &next_values, ended: &ended };
-        let (advantages, returns) = gae(&trajectory, n, self.config.gamma, self.config.gae_lambda);
-
-        let actions = self.device.matrix(rollout.actions, self.policy.head().action_len());
-        let dist_old = self.policy.dist(&obs);
-        Ok(Batch {
-            len,
-            log_prob_old: dist_old.log_prob(&actions),
-            value_old: self.device.vector(values.to_vec()),
-            explained_variance: explained_variance(values, &returns),
-            advantage: self.device.vector(advantages),
-            ret: self.device.vector(returns),
-            obs,
-            actions,
-            dist_old,
+            Trajectory { rewards: &rollout.rewards, values, next_values: &e.next_values, ended: &e.ended };
+        let OnPolicy { gamma, gae_lambda, .. } = self.config;
+        gae(&trajectory, n, gamma, gae_lambda, &mut e.running, &mut e.advantages, &mut e.returns);
+        let explained = explained_variance(values, &e.returns);
+        let spare = self.spare.take();
+        Ok(match &self.policy.weights.params {
+            Vector::Host(_) => {
+                let mut batch = spare.unwrap_or_else(|| Batch::new(Rows::Host(HostRows::default()), None));
+                if let Rows::Host(rows) = &mut batch.rows {
+                    std::mem::swap(&mut rows.obs, &mut rollout.obs);
+                    std::mem::swap(&mut rows.actions, &mut rollout.actions);
+                    std::mem::swap(&mut rows.advantage, &mut e.advantages);
+                    std::mem::swap(&mut rows.ret, &mut e.returns);
+                    rows.value_old.clear();
+                    rows.value_old.extend_from_slice(values);
+                    self.policy.remember(rows);
+                }
+                batch.explained_variance = explained;
+                batch
+            }
+            Vector::Tensor(params) => {
+                let device = &self.device;
+                let obs = device.matrix(rollout.obs.clone(), self.obs_len / n); // [B, O]
+                let actions = device.matrix(rollout.actions.clone(), self.policy.head().action_len());
+                let dist_old = self.policy.dist(params, &obs);
+                let rows = TensorRows {
+                    log_prob_old: dist_old.log_prob(&actions),
+                    value_old: device.vector(values.to_vec()),
+                    advantage: device.vector(e.advantages.clone()),
+                    ret: device.vector(e.returns.clone()),
+                    obs,
+                    actions,
+                    dist_old,
+                };
+                Batch::new(Rows::Tensor(rows), explained)
+            }
         })
     }
 
-    /// Rows 0..`len` in random order, cut into minibatches of `size` (the last may be smaller).
-    pub fn minibatches(&mut self, len: usize, size: usize) -> Vec<Tensor<1, burn::tensor::Int>> {
-        let mut order: Vec<u32> = (0..len as u32).collect();
-        order.shuffle(&mut self.minibatch_rng);
-        order.chunks(size).map(|rows| self.device.indices(rows)).collect()
+    /// Draws the minibatches that [`Batch::minibatch`] hands out: `epochs` passes in random orders.
+    pub fn shuffle(&mut self, batch: &mut Batch, epochs: usize, minibatch: usize) {
+        batch.shuffle(epochs, minibatch, &mut self.minibatch_rng, &self.device);
     }
 
-    /// Fits V to the returns: `epochs` passes over shuffled minibatches of mean-squared-error descent,
-    /// [`value_loss`] with `clip`. Returns the mean loss, `[1]`.
-    pub fn fit_critic(&mut self, batch: &Batch, adam: &mut Adam, fit: &CriticFit, lr: f64) -> Tensor<1> {
-        let mut losses = Vec::new();
-        for _ in 0..fit.epochs {
-            for rows in self.minibatches(batch.len, fit.minibatch) {
-                let obs = batch.obs.clone().select(0, rows.clone());
-                let ret = batch.ret.clone().select(0, rows.clone());
-                let value_old = batch.value_old.clone().select(0, rows);
-                let grad = self.critic.grad(&obs, |values| {
-                    let loss = value_loss(values, &ret, &value_old, fit.clip);
-                    losses.push(loss.clone().inner());
-                    loss
-                });
-                self.critic.set_params(adam.step(self.critic.params(), grad, lr));
-            }
+    /// Fits V to the returns: `epochs` passes over shuffled minibatches of mean-squared-error descent.
+    pub fn fit_critic(&mut self, batch: &mut Batch, adam: &mut Adam, fit: &CriticFit, lr: f64) {
+        self.shuffle(batch, fit.epochs, fit.minibatch);
+        while let Some(mb) = batch.minibatch() {
+            self.critic.grad(mb, &SquaredError { clip: fit.clip, weight: 1.0 });
+            adam.step(&mut self.critic.weights, lr);
         }
-        mean_of(losses)
     }
 
     /// Ends an iteration: refreshes the acting copy, counts, and completes `metrics` with what holds for the
     /// whole batch after the update.
-    pub fn finish(&mut self, batch: &Batch, clip: f64, grad_norm: Tensor<1>, metrics: Metrics) -> Metrics {
+    pub fn finish(&mut self, mut batch: Batch, clip: f64, grad_norm: Scalar, metrics: Metrics) -> Metrics {
         self.policy.refresh();
         self.iteration += 1;
-        let dist = self.policy.dist(&batch.obs);
-        let ratio = (dist.log_prob(&batch.actions) - batch.log_prob_old.clone()).exp(); // [B]
-        let clipped = (ratio.clone() - 1.0).abs().greater_scalar(clip).float().mean();
-        let value_error = (self.critic.values(batch.obs.clone()) - batch.ret.clone()).square().mean();
-        let [policy_loss, value_loss, kl, entropy, clip_fraction, grad_norm] = read([
-            -(ratio * standardized(batch.advantage.clone(), 1e-8)).mean(),
+        batch.rows.standardize_advantage(1e-8);
+        let after = self.policy.comparison(&batch.rows, clip);
+        let value_error = self.critic.error(&batch.rows);
+        let [surrogate, value_loss, kl, entropy, clip_fraction, grad_norm] = read([
+            after.surrogate,
             value_error,
-            batch.dist_old.kl(&dist).mean(),
-            dist.entropy().mean(),
-            clipped,
+            after.kl_old_new,
+            after.entropy,
+            after.clip_fraction,
             grad_norm,
         ]);
+        let explained_variance = batch.explained_variance;
+        self.spare = Some(batch);
         Metrics {
-            policy_loss: Some(policy_loss),
+            policy_loss: Some(-surrogate),
             value_loss: Some(value_loss),
             kl: Some(kl),
             entropy: Some(entropy),
             clip_fraction: Some(clip_fraction),
-            explained_variance: batch.explained_variance,
+            explained_variance,
             grad_norm: Some(grad_norm),
             action_std: self.policy.action_std(),
             ..metrics
@@ -308,9 +287,10 @@ impl ActorCritic {
 
     /// The most likely actions `[rows, action_len]` for raw observations `[rows, O]`.
     pub fn greedy(&self, obs: &[f32], actions: &mut [f32]) {
-        let mut normalized = Vec::with_capacity(obs.len());
-        self.collector.normalized(obs, &mut normalized);
-        self.policy.greedy(&normalized, &mut super::policy::Scratch::default(), actions);
+        let (normalized, work) = &mut *self.evaluation.borrow_mut();
+        normalized.clear();
+        self.collector.normalized(obs, normalized);
+        self.policy.greedy(normalized, work, actions);
     }
 
     /// Saves networks, normalisers, streams and counters.
@@ -349,42 +329,6 @@ pub struct CriticFit {
     pub clip: f64,
 }
 
-/// Mean squared error of values `[B]` against returns; with `clip` > 0 the larger of it and the error of
-/// V_old + clip(V − V_old, ±clip), element by element.
-pub fn value_loss(values: &Tensor<1>, ret: &Tensor<1>, value_old: &Tensor<1>, clip: f64) -> Tensor<1> {
-    let (ret, value_old) = (constant(ret), constant(value_old));
-    let error = (values.clone() - ret.clone()).square();
-    if clip <= 0.0 {
-        return error.mean();
-    }
-    let near = (values.clone() - value_old.clone()).clamp(-clip, clip) + value_old;
-    error.max_pair((near - ret).square()).mean()
-}
-
-/// (A − mean) / (std + ε) over a batch of advantages, with the sample standard deviation.
-pub fn standardized(advantage: Tensor<1>, epsilon: f64) -> Tensor<1> {
-    let n = advantage.dims()[0] as f64;
-    let centred = advantage.clone() - advantage.mean();
-    let variance = centred.clone().square().sum() * (1.0 / (n - 1.0).max(1.0));
-    centred / (variance.sqrt() + epsilon)
-}
-
-/// A tensor as a constant of an autodiff graph.
-pub fn constant<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
-    tensor.clone().autodiff()
-}
-
-/// Mean of scalars `[1]`, without reading them back.
-pub fn mean_of(scalars: Vec<Tensor<1>>) -> Tensor<1> {
-    Tensor::cat(scalars, 0).mean()
-}
-
-/// Reads scalars `[1]` back in one transfer.
-pub fn read<const N: usize>(scalars: [Tensor<1>; N]) -> [f64; N] {
-    let values = to_host(Tensor::cat(scalars.to_vec(), 0));
-    std::array::from_fn(|i| values.get(i).map_or(f64::NAN, |v| f64::from(*v)))
-}
-
 fn head_for(spec: &Spec) -> Result<Head, BuildError> {
     let cannot = |why: String| BuildError::CannotAct { env: spec.id.clone(), why };
     let [agent] = spec.agents.as_slice() else {
@@ -398,9 +342,15 @@ fn head_for(spec: &Spec) -> Result<Head, BuildError> {
 #[cfg(all(test, feature = "cpu"))]
 #[allow(clippy::unwrap_used, reason = "helpers of tests")]
 mod tests {
-    use super::super::testing::{close, normals};
+    use super::super::mlp::Activation;
+    use super::super::testing::{advantages, close, devices, policy_on, rows};
     use super::*;
-    use steadfast_envs::{make, probe};
+    use steadfast_envs::{Space, make, probe};
+
+    fn host(batch: &Batch) -> &HostRows {
+        let Rows::Host(rows) = &batch.rows else { panic!("on the CPU") };
+        rows
+    }
 
     fn endless(time_limit: TimeLimit, horizon: usize, lambda: f64) -> (ActorCritic, VecEnv) {
         let make = || make("probe/endless").unwrap();
@@ -419,7 +369,11 @@ mod tests {
             let batch = core.collect(&mut envs).unwrap();
             // The task ignores actions: a second copy replays the same observations.
             let (_, mut replay) = endless(time_limit, T, 0.0);
-            let value = |obs: &[f32]| to_host(core.critic.values(Device::cpu().matrix(obs.to_vec(), 1)));
+            let mut value = |obs: &[f32]| {
+                let mut values = Vec::new();
+                core.critic.values(obs, &mut values, &Device::cpu());
+                values
+            };
             let mut expected = Vec::new();
             for _ in 0..T {
                 replay.step(&[0.0; 2]);
@@ -432,9 +386,10 @@ mod tests {
                     });
                 }
             }
-            close(&to_host(batch.ret.clone()), &expected, 1e-5);
-            let advantage = to_host(batch.ret - batch.value_old);
-            close(&to_host(batch.advantage), &advantage, 1e-5);
+            let rows = host(&batch);
+            close(&rows.ret, &expected, 1e-5);
+            let advantage: Vec<f32> = rows.ret.iter().zip(&rows.value_old).map(|(r, v)| r - v).collect();
+            close(&rows.advantage, &advantage, 1e-5);
         }
     }
 
@@ -442,9 +397,9 @@ mod tests {
     #[test]
     fn advantages_do_not_cross_episodes() {
         let (mut core, mut envs) = endless(TimeLimit::Terminal, 3 * probe::ENDLESS_STEPS, 1.0);
-        core.critic.set_params(core.critic.params() * 0.0);
-        let returns = to_host(core.collect(&mut envs).unwrap().ret);
-        for (i, ret) in returns.iter().enumerate() {
+        core.critic.weights.set(vec![0.0; core.critic.len()]);
+        let batch = core.collect(&mut envs).unwrap();
+        for (i, ret) in host(&batch).ret.iter().enumerate() {
             let left = (probe::ENDLESS_STEPS - i / 2 % probe::ENDLESS_STEPS) as i32;
             let expected = (1.0 - 0.99f64.powi(left)) / 0.01;
             assert!((f64::from(*ret) - expected).abs() < 1e-4, "row {i}: {ret}, not {expected}");
@@ -459,75 +414,79 @@ mod tests {
             OnPolicy { num_envs: 3, horizon: 20, gae_lambda: 0.0, gamma: 0.0, ..OnPolicy::default() };
         let setup = Setup { spec: envs.spec(), seed: 0, total_steps: 1000, device: Device::cpu() };
         let mut core = ActorCritic::new(config, &setup).unwrap();
-        let batch = core.collect(&mut envs).unwrap();
+        let mut batch = core.collect(&mut envs).unwrap();
         // With γ = 0 the return is the reward, which says what was seen and done.
-        let (obs, actions, ret) =
-            (to_host(batch.obs.clone()), to_host(batch.actions.clone()), to_host(batch.ret.clone()));
-        assert!(actions.iter().any(|a| a.abs() > 1.0), "actions are stored unclipped");
-        for i in 0..batch.len {
-            let cost = |d: usize| (actions[2 * i + d].clamp(-1.0, 1.0) - obs[2 * i + d]).powi(2);
-            close(&[ret[i]], &[-(cost(0) + cost(1))], 1e-5);
+        let all = host(&batch).clone();
+        assert!(all.actions.iter().any(|a| a.abs() > 1.0), "actions are stored unclipped");
+        for i in 0..60 {
+            let cost = |d: usize| (all.actions[2 * i + d].clamp(-1.0, 1.0) - all.obs[2 * i + d]).powi(2);
+            close(&[all.ret[i]], &[-(cost(0) + cost(1))], 1e-5);
         }
-        let dist = core.policy.dist(&batch.obs);
-        close(&to_host(batch.log_prob_old.clone()), &to_host(dist.log_prob(&batch.actions)), 1e-6);
-        close(&to_host(batch.value_old.clone()), &to_host(core.critic.values(batch.obs.clone())), 1e-5);
+        let mut values = Vec::new();
+        core.critic.values(&all.obs, &mut values, &Device::cpu());
+        assert_eq!(all.value_old, values);
 
-        let mb = batch.select(&Device::cpu().indices(&[7, 2]));
-        assert_eq!(to_host(mb.obs), [&obs[14..16], &obs[4..6]].concat());
-        assert_eq!(to_host(mb.actions.clone()), [&actions[14..16], &actions[4..6]].concat());
-        assert_eq!(to_host(mb.ret), [ret[7], ret[2]]);
-        close(&to_host(mb.dist_old.log_prob(&mb.actions)), &to_host(mb.log_prob_old), 1e-6);
-        let every = to_host(batch.every(25));
-        assert_eq!(every, [&obs[..2], &obs[50..52], &obs[100..102]].concat());
-    }
-
-    #[test]
-    fn minibatches_hold_every_row_once_in_a_new_order() {
-        let (mut core, _) = endless(TimeLimit::Bootstrap, 5, 0.95);
-        let mut draw = || -> Vec<Vec<i32>> {
-            let rows = core.minibatches(10, 4).into_iter();
-            rows.map(|rows| rows.into_data().try_into_vec::<i32>().unwrap()).collect()
-        };
-        let (first, second) = (draw(), draw());
-        assert_eq!(first.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
-        for minibatches in [&first, &second] {
-            let mut all = minibatches.concat();
-            all.sort_unstable();
-            assert_eq!(all, (0..10).collect::<Vec<i32>>());
+        // Minibatches hold every row once an epoch, whole, in a new order each time.
+        let mut seen = Vec::new();
+        let mut sizes = Vec::new();
+        core.shuffle(&mut batch, 2, 25);
+        while let Some(Rows::Host(mb)) = batch.minibatch() {
+            sizes.push(mb.advantage.len());
+            for i in 0..mb.advantage.len() {
+                let from = all.advantage.iter().position(|a| *a == mb.advantage[i]).unwrap();
+                seen.push(from);
+                let pair = |x: &[f32], i: usize| [x[2 * i], x[2 * i + 1]];
+                assert_eq!(pair(&mb.obs, i), pair(&all.obs, from));
+                assert_eq!(pair(&mb.actions, i), pair(&all.actions, from));
+                assert_eq!(pair(&mb.old, i), pair(&all.old, from));
+                assert_eq!(mb.log_prob_old[i], all.log_prob_old[from]);
+                assert_eq!((mb.ret[i], mb.value_old[i]), (all.ret[from], all.value_old[from]));
+            }
+            mb.advantage.fill(0.0); // of the copy, not of the batch
         }
+        assert_eq!(sizes, [25, 25, 10, 25, 25, 10]);
+        let (first, second) = seen.split_at(60);
         assert_ne!(first, second);
-    }
-
-    #[test]
-    fn value_loss_follows_its_definition() {
-        let device = Device::cpu();
-        let n = 40;
-        let [v, r, old] = [1, 2, 3].map(|i| normals(n, i));
-        for clip in [0.0, 0.3] {
-            let expected: f64 = (0..n)
-                .map(|i| {
-                    let [v, r, old] = [v[i], r[i], old[i]].map(f64::from);
-                    let near = old + (v - old).clamp(-clip, clip);
-                    if clip > 0.0 { (v - r).powi(2).max((near - r).powi(2)) } else { (v - r).powi(2) }
-                })
-                .sum::<f64>()
-                / n as f64;
-            let [v, r, old] = [&v, &r, &old].map(|x| device.vector(x.clone()));
-            let loss = value_loss(&constant(&v), &r, &old, clip);
-            assert_eq!(loss.dims(), [1]);
-            close(&to_host(loss.inner()), &[expected], 1e-5);
+        for epoch in [first, second] {
+            let mut rows = epoch.to_vec();
+            rows.sort_unstable();
+            assert_eq!(rows, (0..60).collect::<Vec<usize>>());
         }
     }
 
     #[test]
-    fn standardized_uses_the_sample_deviation() {
-        let values = [3.0, -1.0, 4.0, 2.0];
-        let device = Device::cpu();
-        let (mean, std) = (2.0, (14.0f64 / 3.0).sqrt());
-        let expected: Vec<f64> = values.iter().map(|v| (f64::from(*v) - mean) / std).collect();
-        close(&to_host(standardized(device.vector(values.to_vec()), 1e-8)), &expected, 1e-6);
-        assert_eq!(to_host(standardized(device.vector(vec![5.0]), 1e-8)), [0.0], "one row, no NaN");
-        assert_eq!(to_host(standardized(device.vector(vec![2.0; 3]), 1e-8)), [0.0; 3]);
+    fn standardized_advantages_have_the_sample_deviation() {
+        for device in devices() {
+            let standardized = |advantage: Vec<f32>| {
+                let n = advantage.len();
+                let mut policy = policy_on(&device, Head::Gaussian { dim: 1 }, 1, &[], Activation::Tanh);
+                let mut rows = rows(&mut policy, vec![0.0; n], vec![0.0; n], advantage);
+                rows.standardize_advantage(1e-8);
+                advantages(&rows)
+            };
+            let values = [3.0, -1.0, 4.0, 2.0];
+            let (mean, std) = (2.0, (14.0f64 / 3.0).sqrt());
+            let expected: Vec<f64> = values.iter().map(|v| (f64::from(*v) - mean) / std).collect();
+            close(&standardized(values.to_vec()), &expected, 1e-6);
+            assert_eq!(standardized(vec![5.0]), [0.0], "one row, no NaN");
+            assert_eq!(standardized(vec![2.0; 3]), [0.0; 3]);
+        }
+    }
+
+    #[test]
+    fn tasks_that_no_head_fits_are_refused() {
+        let plain = make("CartPole-v1").unwrap().spec().clone();
+        let refused = |spec: &Spec| {
+            let setup = Setup { spec, seed: 0, total_steps: 1000, device: Device::cpu() };
+            ActorCritic::new(OnPolicy::default(), &setup).err().unwrap().to_string()
+        };
+        let mut hybrid = plain.clone();
+        hybrid.agents[0].action = Space::Hybrid(vec![Space::Discrete(2), Space::uniform(1, -1.0, 1.0)]);
+        let error = refused(&hybrid);
+        assert!(error.contains("cannot act in 'CartPole-v1'") && error.contains("Hybrid"), "{error}");
+        let mut pair = plain.clone();
+        pair.agents.push(plain.agents[0].clone());
+        assert!(refused(&pair).contains("it has 2 agents"));
     }
 
     #[test]

@@ -5,9 +5,14 @@ use serde::{Deserialize, Serialize};
 use steadfast_envs::state::Array;
 use steadfast_envs::{Rng, State, StateError};
 
+use super::batch::{HostRows, Rows, TensorRows};
+use super::density::{self, Density, HostSample};
 use super::device::{Device, to_host};
 use super::dist::{Dist, Head};
+use super::loss::{Dual, PolicyLoss, Sample, ValueLoss};
+use super::mlp::slices::Workspace;
 use super::mlp::{Activation, Init, Mlp, Pass};
+use super::weights::{Scalar, Vector, Weights, apart, read};
 
 /// Shape and initial weights of the policy and value networks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,23 +38,52 @@ pub struct Policy {
     mlp: Mlp,
     head: Head,
     device: Device,
-    params: Tensor<1>,
-    /// Copy of the parameters for acting, refreshed once an iteration.
+    /// θ and the gradient of the loss last asked for, `[P]`.
+    pub weights: Weights,
+    /// Copy of θ for acting, refreshed once an iteration, with the standard deviations.
     host: Vec<f32>,
+    std: Vec<f32>,
+    work: Workspace,
+    density: Density,
+}
+
+/// How π differs from π_old over a batch.
+pub struct Comparison<T> {
+    /// E[r Â]
+    pub surrogate: T,
+    /// E[KL(π_old ‖ π)], nats.
+    pub kl_old_new: T,
+    /// E[KL(π ‖ π_old)], nats.
+    pub kl_new_old: T,
+    /// E[entropy of π], nats.
+    pub entropy: T,
+    /// Share of rows whose ratio r left 1 ± the clip range.
+    pub clip_fraction: T,
 }
 
 impl Policy {
     /// A policy with fresh weights drawn from `rng`.
     pub fn new(head: Head, obs_len: usize, net: &Net, rng: &mut Rng, device: &Device) -> Self {
         let mlp = Mlp::new(obs_len, &net.hidden, head.outputs(), net.activation, device);
-        let mut host = mlp.init(net.init, 0.01, rng);
-        host.extend(std::iter::repeat_n(net.log_std_init as f32, head.extra_params()));
-        Self { params: device.vector(host.clone()), mlp, head, device: device.clone(), host }
+        let mut params = mlp.init(net.init, 0.01, rng);
+        params.extend(std::iter::repeat_n(net.log_std_init as f32, head.extra_params()));
+        let mut policy = Self {
+            weights: Weights::new(params, device),
+            mlp,
+            head,
+            device: device.clone(),
+            host: Vec::new(),
+            std: Vec::new(),
+            work: Workspace::default(),
+            density: Density::default(),
+        };
+        policy.refresh();
+        policy
     }
 
     /// Number of parameters, P.
     pub fn len(&self) -> usize {
-        self.mlp.len() + self.head.extra_params()
+        self.weights.len()
     }
 
     /// Never true.
@@ -62,69 +96,163 @@ impl Policy {
         &self.head
     }
 
-    /// Current parameters θ, `[P]`.
-    pub fn params(&self) -> Tensor<1> {
-        self.params.clone()
-    }
-
-    /// Replaces θ; acting goes on with the old parameters until [`Self::refresh`].
-    pub fn set_params(&mut self, params: Tensor<1>) {
-        self.params = params;
-    }
-
-    /// Uploads a vector to where θ lives.
-    pub fn vector(&self, values: Vec<f32>) -> Tensor<1> {
-        self.device.vector(values)
-    }
-
-    /// Downloads θ for acting.
+    /// Takes θ over for acting, which goes on with the old parameters until then.
     pub fn refresh(&mut self) {
-        self.host = to_host(self.params.clone());
+        match &self.weights.params {
+            Vector::Host(params) => self.host.clone_from(params),
+            Vector::Tensor(params) => self.host = to_host(params.clone()),
+        }
+        self.std.clear();
+        self.std.extend(self.host[self.mlp.len()..].iter().map(|l| l.exp()));
     }
 
-    /// π_θ(·|s) for observations `[B, O]`, off the autodiff graph.
-    pub fn dist(&self, obs: &Tensor<2>) -> Dist {
-        self.dist_at(&self.params, obs)
+    /// Mean of `loss` over `rows`; its gradient goes to [`Self::weights`].
+    pub fn grad(&mut self, rows: &Rows, loss: &impl PolicyLoss) -> Scalar {
+        match (&mut self.weights.params, &mut self.weights.grad, rows) {
+            (Vector::Host(params), Vector::Host(grad), Rows::Host(rows)) => {
+                let len = self.mlp.len();
+                self.mlp.forward_slices(params, &rows.obs, &mut self.work);
+                let (head, density) = (&self.head, &mut self.density);
+                density.share(head, &params[len..], &rows.log_std_old);
+                let d_extra = &mut grad[len..];
+                d_extra.fill(0.0);
+                let (outputs, d_outputs) = self.work.outputs();
+                let (k, a) = (head.outputs(), head.action_len());
+                let share = 1.0 / rows.advantage.len() as f32;
+                let mut sum = 0.0;
+                let pairs = outputs.chunks_exact(k).zip(d_outputs.chunks_exact_mut(k));
+                for (i, (outputs, d_outputs)) in pairs.enumerate() {
+                    let row = rows.row(i, a, k);
+                    let log_prob = density.read(head, outputs, row.action);
+                    let Dual { value, slope } =
+                        loss.row(&HostSample { density, head, outputs, row, log_prob });
+                    sum += f64::from(value);
+                    let slope = slope.map(|s| s * share);
+                    density.backward(head, outputs, &row, slope, d_outputs, d_extra);
+                }
+                self.mlp.vjp_slices(params, &rows.obs, &mut self.work, grad);
+                Scalar::Host(sum / rows.advantage.len() as f64)
+            }
+            (Vector::Tensor(_), _, Rows::Tensor(rows)) => {
+                let mut value = None;
+                let grad = self.grad_tensor(&rows.obs, |dist| {
+                    let loss = loss.row(&TensorSample { dist, rows }).mean();
+                    value = Some(loss.clone().inner());
+                    loss
+                });
+                self.weights.grad = Vector::Tensor(grad);
+                value.map_or(Scalar::Host(f64::NAN), Scalar::Tensor)
+            }
+            _ => apart(),
+        }
     }
 
-    /// π(·|s) under other parameters `[P]`.
-    pub fn dist_at(&self, params: &Tensor<1>, obs: &Tensor<2>) -> Dist {
-        self.head.dist(self.mlp.forward(params, obs.clone()).0, self.extra(params))
+    /// How π differs from π_old, over `rows`; a ratio counts as clipped beyond 1 ± `clip`.
+    pub fn compare(&mut self, rows: &Rows, clip: f64) -> Comparison<f64> {
+        let Comparison { surrogate, kl_old_new, kl_new_old, entropy, clip_fraction } =
+            self.comparison(rows, clip);
+        let [surrogate, kl_old_new, kl_new_old, entropy, clip_fraction] =
+            read([surrogate, kl_old_new, kl_new_old, entropy, clip_fraction]);
+        Comparison { surrogate, kl_old_new, kl_new_old, entropy, clip_fraction }
     }
 
-    /// ∇_θ of `loss` `[P]`, a scalar function of π_θ(·|s) at observations `[B, O]`.
-    pub fn grad(&self, obs: &Tensor<2>, loss: impl FnOnce(&Dist) -> Tensor<1>) -> Tensor<1> {
-        let (outputs, pass) = self.mlp.forward(&self.params, obs.clone());
-        let outputs = outputs.autodiff().require_grad(); // [B, K]
-        let extra = self.extra(&self.params).map(|e| e.autodiff().require_grad()); // [1, E]
-        let gradients = loss(&self.head.dist(outputs.clone(), extra.clone())).backward();
-        let zeros = |t: &Tensor<2>| t.clone().inner().zeros_like();
-        let d_outputs = outputs.grad(&gradients).unwrap_or_else(|| zeros(&outputs));
-        let d_extra = extra.map(|e| e.grad(&gradients).unwrap_or_else(|| zeros(&e)));
-        self.vjp(&pass, d_outputs, d_extra)
+    /// [`Self::compare`] without reading anything back.
+    pub(super) fn comparison(&mut self, rows: &Rows, clip: f64) -> Comparison<Scalar> {
+        match (&self.weights.params, rows) {
+            (Vector::Host(params), Rows::Host(rows)) => {
+                let outputs = self.mlp.forward_slices(params, &rows.obs, &mut self.work);
+                let (head, density) = (&self.head, &mut self.density);
+                density.share(head, &params[self.mlp.len()..], &rows.log_std_old);
+                let (k, a) = (head.outputs(), head.action_len());
+                let mut sums = [0.0f64; 5];
+                for (i, outputs) in outputs.chunks_exact(k).enumerate() {
+                    let row = rows.row(i, a, k);
+                    let log_prob = density.read(head, outputs, row.action);
+                    let ratio = HostSample { density, head, outputs, row, log_prob }.ratio().value;
+                    let clipped = (f64::from(ratio) - 1.0).abs() > clip;
+                    let terms = [
+                        ratio * row.advantage,
+                        density.kl_old_new(head, outputs, row.old),
+                        density.kl(head, outputs, row.old),
+                        density.entropy(head),
+                        f32::from(u8::from(clipped)),
+                    ];
+                    sums.iter_mut().zip(terms).for_each(|(sum, x)| *sum += f64::from(x));
+                }
+                let mean = |i: usize| Scalar::Host(sums[i] / rows.advantage.len() as f64);
+                Comparison {
+                    surrogate: mean(0),
+                    kl_old_new: mean(1),
+                    kl_new_old: mean(2),
+                    entropy: mean(3),
+                    clip_fraction: mean(4),
+                }
+            }
+            (Vector::Tensor(params), Rows::Tensor(rows)) => {
+                let dist = self.dist(params, &rows.obs);
+                let ratio = (dist.log_prob(&rows.actions) - rows.log_prob_old.clone()).exp(); // [B]
+                let clipped = (ratio.clone() - 1.0).abs().greater_scalar(clip).float().mean();
+                let mean = |column: Tensor<1>| Scalar::Tensor(column.mean());
+                Comparison {
+                    surrogate: mean(ratio * rows.advantage.clone()),
+                    kl_old_new: mean(rows.dist_old.kl(&dist)),
+                    kl_new_old: mean(dist.kl(&rows.dist_old)),
+                    entropy: mean(dist.entropy()),
+                    clip_fraction: Scalar::Tensor(clipped),
+                }
+            }
+            _ => apart(),
+        }
     }
 
-    /// A linear map v ↦ (F + damping·I) v with F = mean over observations of Jᵀ M J, the Fisher
+    /// Completes `rows`, which hold observations and actions, with π as π_old and the log-probabilities under it.
+    pub(super) fn remember(&mut self, rows: &mut HostRows) {
+        let Vector::Host(params) = &self.weights.params else { apart() };
+        let outputs = self.mlp.forward_slices(params, &rows.obs, &mut self.work);
+        let (head, density) = (&self.head, &mut self.density);
+        let log_std = &params[self.mlp.len()..];
+        rows.log_std_old.clear();
+        rows.log_std_old.extend_from_slice(log_std);
+        rows.old.clear();
+        rows.old.extend_from_slice(outputs);
+        rows.log_prob_old.clear();
+        density.share(head, log_std, log_std);
+        let pairs = outputs.chunks_exact(head.outputs()).zip(rows.actions.chunks_exact(head.action_len()));
+        rows.log_prob_old.extend(pairs.map(|(outputs, action)| density.read(head, outputs, action)));
+        if let Head::Categorical { sizes } = head {
+            let pairs = outputs.chunks_exact(head.outputs()).zip(rows.old.chunks_exact_mut(head.outputs()));
+            pairs.for_each(|(logits, log_p)| density::log_softmax(sizes, logits, log_p));
+        }
+    }
+
+    /// A linear map v ↦ (F + damping·I) v with F = mean over every n-th of `rows` of Jᵀ M J, the Fisher
     /// matrix of π_θ (M of the distribution, J the network's Jacobian): one tangent pass, one backward
     /// pass, no second derivatives.
-    pub fn fisher_product(&self, obs: Tensor<2>, damping: f64) -> impl Fn(&[f64]) -> Vec<f64> {
-        let batch = obs.dims()[0] as f64;
-        let (outputs, pass) = self.mlp.forward(&self.params, obs);
-        let dist = self.head.dist(outputs, self.extra(&self.params));
-        move |v| {
-            let tangent = self.device.vector(v.iter().map(|v| *v as f32).collect());
-            let d_outputs = self.mlp.jvp(&self.params, &pass, &tangent); // J v, [B, K]
-            let (m_outputs, m_extra) = dist.fisher(d_outputs, self.extra(&tangent)); // M J v
-            let product = to_host(self.vjp(&pass, m_outputs, m_extra)); // Jᵀ M J v
-            product.iter().zip(v).map(|(f, v)| f64::from(*f) / batch + damping * v).collect()
-        }
+    pub fn fisher(&mut self, rows: &Rows, every: usize, damping: f64) -> Fisher<'_> {
+        let at = match (&self.weights.params, rows) {
+            (Vector::Host(params), Rows::Host(rows)) => {
+                let columns = rows.obs.len() / rows.advantage.len().max(1);
+                let obs: Vec<f32> =
+                    rows.obs.chunks_exact(columns).step_by(every).flatten().copied().collect();
+                self.mlp.forward_slices(params, &obs, &mut self.work);
+                At::Host { obs, tangent: vec![0.0; params.len()], product: vec![0.0; params.len()] }
+            }
+            (Vector::Tensor(params), Rows::Tensor(rows)) => {
+                let obs = rows.every(every, &self.device);
+                let batch = obs.dims()[0] as f64;
+                let (outputs, pass) = self.mlp.forward(params, obs);
+                let dist = self.head.dist(outputs, self.extra(params));
+                At::Tensor { pass, dist, batch }
+            }
+            _ => apart(),
+        };
+        Fisher { policy: self, at, damping }
     }
 
     /// Mean standard deviation of Gaussian actions.
     pub fn action_std(&self) -> Option<f64> {
-        let stds = self.host[self.mlp.len()..].iter().map(|l| f64::from(*l).exp());
-        let n = stds.len();
-        (n > 0).then(|| stds.sum::<f64>() / n as f64)
+        let n = self.std.len();
+        (n > 0).then(|| self.std.iter().map(|s| f64::from(*s)).sum::<f64>() / n as f64)
     }
 
     /// Samples actions `[rows, action_len]` on the host for observations `[rows, O]`; `noise` `[rows, E]` holds standard
@@ -134,23 +262,21 @@ impl Policy {
         obs: &[f32],
         noise: &[f32],
         rng: &mut Rng,
-        scratch: &mut Scratch,
+        work: &mut Workspace,
         actions: &mut [f32],
     ) {
-        let Scratch { out, work } = scratch;
-        self.mlp.infer(&self.host, obs, out, work);
+        let outputs = self.mlp.forward_slices(&self.host, obs, work);
         let (k, e) = (self.head.outputs(), self.head.extra_params());
-        let log_std = &self.host[self.mlp.len()..];
         for (i, action) in actions.chunks_exact_mut(self.head.action_len()).enumerate() {
-            self.head.sample(&out[i * k..(i + 1) * k], log_std, &noise[i * e..(i + 1) * e], rng, action);
+            let (outputs, noise) = (&outputs[i * k..(i + 1) * k], &noise[i * e..(i + 1) * e]);
+            self.head.sample(outputs, &self.std, noise, rng, action);
         }
     }
 
     /// The most likely actions `[rows, action_len]` for observations `[rows, O]`.
-    pub fn greedy(&self, obs: &[f32], scratch: &mut Scratch, actions: &mut [f32]) {
-        let Scratch { out, work } = scratch;
-        self.mlp.infer(&self.host, obs, out, work);
-        let rows = out.chunks_exact(self.head.outputs());
+    pub fn greedy(&self, obs: &[f32], work: &mut Workspace, actions: &mut [f32]) {
+        let outputs = self.mlp.forward_slices(&self.host, obs, work);
+        let rows = outputs.chunks_exact(self.head.outputs());
         for (row, action) in rows.zip(actions.chunks_exact_mut(self.head.action_len())) {
             self.head.greedy(row, action);
         }
@@ -158,7 +284,7 @@ impl Policy {
 
     /// Saves the weights, named and shaped by layer.
     pub fn save(&self, name: &str, state: &mut State) {
-        let params = to_host(self.params.clone());
+        let params = self.weights.to_host();
         save_parts(&self.mlp, &params, name, state);
         if self.head.extra_params() > 0 {
             state.put_f32(&format!("{name}.log_std"), &params[self.mlp.len()..]);
@@ -174,9 +300,27 @@ impl Policy {
         if self.head.extra_params() > 0 {
             params.extend_from_slice(state.f32(&format!("{name}.log_std"), self.head.extra_params())?);
         }
-        self.params = self.device.vector(params.clone());
-        self.host = params;
+        self.weights.set(params);
+        self.refresh();
         Ok(())
+    }
+
+    /// π(·|s) as tensors under parameters `[P]` at observations `[B, O]`.
+    pub(super) fn dist(&self, params: &Tensor<1>, obs: &Tensor<2>) -> Dist {
+        self.head.dist(self.mlp.forward(params, obs.clone()).0, self.extra(params))
+    }
+
+    /// ∇_θ of `loss` `[P]`, a scalar function of π_θ(·|s) at observations `[B, O]`, by autodiff.
+    fn grad_tensor(&self, obs: &Tensor<2>, loss: impl FnOnce(&Dist) -> Tensor<1>) -> Tensor<1> {
+        let Vector::Tensor(params) = &self.weights.params else { apart() };
+        let (outputs, pass) = self.mlp.forward(params, obs.clone());
+        let outputs = outputs.autodiff().require_grad(); // [B, K]
+        let extra = self.extra(params).map(|e| e.autodiff().require_grad()); // [1, E]
+        let gradients = loss(&self.head.dist(outputs.clone(), extra.clone())).backward();
+        let zeros = |t: &Tensor<2>| t.clone().inner().zeros_like();
+        let d_outputs = outputs.grad(&gradients).unwrap_or_else(|| zeros(&outputs));
+        let d_extra = extra.map(|e| e.grad(&gradients).unwrap_or_else(|| zeros(&e)));
+        self.vjp(params, &pass, d_outputs, d_extra)
     }
 
     fn extra(&self, params: &Tensor<1>) -> Option<Tensor<2>> {
@@ -184,8 +328,14 @@ impl Policy {
         (n > 0).then(|| params.clone().narrow(0, self.mlp.len(), n).reshape([1, n]))
     }
 
-    fn vjp(&self, pass: &Pass, d_outputs: Tensor<2>, d_extra: Option<Tensor<2>>) -> Tensor<1> {
-        let grad = self.mlp.vjp(&self.params, pass, d_outputs);
+    fn vjp(
+        &self,
+        params: &Tensor<1>,
+        pass: &Pass,
+        d_outputs: Tensor<2>,
+        d_extra: Option<Tensor<2>>,
+    ) -> Tensor<1> {
+        let grad = self.mlp.vjp(params, pass, d_outputs);
         match d_extra {
             Some(d) => Tensor::cat(vec![grad, d.reshape([self.head.extra_params()])], 0),
             None => grad,
@@ -193,25 +343,98 @@ impl Policy {
     }
 }
 
-/// Buffers of host inference, kept between calls so that acting does not allocate.
-#[derive(Clone, Debug, Default)]
-pub struct Scratch {
-    out: Vec<f32>,
-    work: Vec<f32>,
+/// The rows of a batch under a policy's loss, as tensors on an autodiff graph.
+struct TensorSample<'a> {
+    dist: &'a Dist,
+    rows: &'a TensorRows,
+}
+
+impl Sample for TensorSample<'_> {
+    type X = Tensor<1>;
+
+    fn ratio(&self) -> Tensor<1> {
+        (self.log_prob() - self.rows.log_prob_old.clone().autodiff()).exp()
+    }
+
+    fn log_prob(&self) -> Tensor<1> {
+        self.dist.log_prob(&self.rows.actions.clone().autodiff())
+    }
+
+    fn entropy(&self) -> Tensor<1> {
+        self.dist.entropy()
+    }
+
+    fn kl(&self) -> Tensor<1> {
+        self.dist.kl(&self.rows.dist_old.constant())
+    }
+
+    fn advantage(&self) -> Tensor<1> {
+        self.rows.advantage.clone().autodiff()
+    }
+}
+
+/// Products with the damped Fisher matrix of a policy.
+pub struct Fisher<'a> {
+    policy: &'a mut Policy,
+    at: At,
+    damping: f64,
+}
+
+/// Where the Fisher matrix is taken: what its products need of the forward pass.
+#[allow(clippy::large_enum_variant, reason = "few live at a time, and tensors are handles")]
+enum At {
+    Host { obs: Vec<f32>, tangent: Vec<f32>, product: Vec<f32> },
+    Tensor { pass: Pass, dist: Dist, batch: f64 },
+}
+
+impl Fisher<'_> {
+    /// (F + damping·I) `v` into `out`, both `[P]`.
+    pub fn product(&mut self, v: &[f64], out: &mut [f64]) {
+        let policy = &mut *self.policy;
+        let read_back;
+        let (product, batch) = match (&mut self.at, &policy.weights.params) {
+            (At::Host { obs, tangent, product }, Vector::Host(params)) => {
+                tangent.iter_mut().zip(v).for_each(|(t, v)| *t = *v as f32);
+                let len = policy.mlp.len();
+                let work = &mut policy.work;
+                policy.mlp.jvp_slices(params, obs, tangent, work); // J v
+                product[len..].copy_from_slice(&tangent[len..]);
+                let (outputs, d_outputs) = work.outputs();
+                let batch = outputs.len() / policy.head.outputs();
+                let (log_std, d_extra) = (&params[len..], &mut product[len..]);
+                policy.density.fisher(&policy.head, outputs, log_std, d_outputs, d_extra); // M J v
+                policy.mlp.vjp_slices(params, obs, work, product); // Jᵀ M J v
+                (&*product, batch as f64)
+            }
+            (At::Tensor { pass, dist, batch }, Vector::Tensor(params)) => {
+                let tangent = policy.device.vector(v.iter().map(|v| *v as f32).collect());
+                let d_outputs = policy.mlp.jvp(params, pass, &tangent); // J v, [B, K]
+                let (m_outputs, m_extra) = dist.fisher(d_outputs, policy.extra(&tangent)); // M J v
+                read_back = to_host(policy.vjp(params, pass, m_outputs, m_extra)); // Jᵀ M J v
+                (&read_back, *batch)
+            }
+            _ => apart(),
+        };
+        for ((out, f), v) in out.iter_mut().zip(product).zip(v) {
+            *out = f64::from(*f) / batch + self.damping * v;
+        }
+    }
 }
 
 /// The state-value function V_φ.
 pub struct Critic {
     mlp: Mlp,
-    device: Device,
-    params: Tensor<1>,
+    /// φ and the gradient of the loss last asked for, `[P]`.
+    pub weights: Weights,
+    work: Workspace,
 }
 
 impl Critic {
     /// A value function with fresh weights drawn from `rng`.
     pub fn new(obs_len: usize, net: &Net, rng: &mut Rng, device: &Device) -> Self {
         let mlp = Mlp::new(obs_len, &net.hidden, 1, net.activation, device);
-        Self { params: device.vector(mlp.init(net.init, 1.0, rng)), mlp, device: device.clone() }
+        let weights = Weights::new(mlp.init(net.init, 1.0, rng), device);
+        Self { weights, mlp, work: Workspace::default() }
     }
 
     /// Number of parameters, P.
@@ -224,35 +447,79 @@ impl Critic {
         self.len() == 0
     }
 
-    /// Current parameters φ, `[P]`.
-    pub fn params(&self) -> Tensor<1> {
-        self.params.clone()
+    /// V(s), `[B]`, for observations `[B, O]` in host memory, added to `out`.
+    pub fn values(&mut self, obs: &[f32], out: &mut Vec<f32>, device: &Device) {
+        match &self.weights.params {
+            Vector::Host(params) => {
+                out.extend_from_slice(self.mlp.forward_slices(params, obs, &mut self.work));
+            }
+            Vector::Tensor(_) => {
+                let obs = device.matrix(obs.to_vec(), self.mlp.inputs());
+                out.extend(to_host(self.values_tensor(obs)));
+            }
+        }
     }
 
-    /// Replaces φ.
-    pub fn set_params(&mut self, params: Tensor<1>) {
-        self.params = params;
-    }
-
-    /// V(s), `[B]`, for observations `[B, O]`, off the autodiff graph.
-    pub fn values(&self, obs: Tensor<2>) -> Tensor<1> {
+    /// V(s), `[B]`, for observations `[B, O]` as tensors.
+    pub(super) fn values_tensor(&self, obs: Tensor<2>) -> Tensor<1> {
+        let Vector::Tensor(params) = &self.weights.params else { apart() };
         let [batch, _] = obs.dims();
-        self.mlp.forward(&self.params, obs).0.reshape([batch])
+        self.mlp.forward(params, obs).0.reshape([batch])
     }
 
-    /// ∇_φ of `loss` `[P]`, a scalar function of V(s) `[B]` at observations `[B, O]`.
-    pub fn grad(&self, obs: &Tensor<2>, loss: impl FnOnce(&Tensor<1>) -> Tensor<1>) -> Tensor<1> {
-        let [batch, _] = obs.dims();
-        let (values, pass) = self.mlp.forward(&self.params, obs.clone());
-        let values = values.reshape([batch]).autodiff().require_grad(); // [B]
-        let gradients = loss(&values).backward();
-        let d_values = values.grad(&gradients).unwrap_or_else(|| values.clone().inner().zeros_like());
-        self.mlp.vjp(&self.params, &pass, d_values.reshape([batch, 1]))
+    /// Mean of `loss` over `rows`; its gradient goes to [`Self::weights`].
+    pub fn grad(&mut self, rows: &Rows, loss: &impl ValueLoss) -> Scalar {
+        match (&mut self.weights.params, &mut self.weights.grad, rows) {
+            (Vector::Host(params), Vector::Host(grad), Rows::Host(rows)) => {
+                self.mlp.forward_slices(params, &rows.obs, &mut self.work);
+                let (values, d_values) = self.work.outputs();
+                let share = 1.0 / rows.ret.len() as f32;
+                let mut sum = 0.0;
+                for i in 0..values.len() {
+                    let value = Dual::<1>::variable(values[i], 0);
+                    let constants = [rows.ret[i], rows.value_old[i]].map(Dual::constant);
+                    let row = loss.row(value, constants[0], constants[1]);
+                    sum += f64::from(row.value);
+                    d_values[i] = row.slope[0] * share;
+                }
+                self.mlp.vjp_slices(params, &rows.obs, &mut self.work, grad);
+                Scalar::Host(sum / rows.ret.len() as f64)
+            }
+            (Vector::Tensor(params), grad, Rows::Tensor(rows)) => {
+                let [batch, _] = rows.obs.dims();
+                let (values, pass) = self.mlp.forward(params, rows.obs.clone());
+                let values = values.reshape([batch]).autodiff().require_grad(); // [B]
+                let constant = |t: &Tensor<1>| t.clone().autodiff();
+                let loss = loss.row(values.clone(), constant(&rows.ret), constant(&rows.value_old)).mean();
+                let gradients = loss.backward();
+                let d_values = values.grad(&gradients).unwrap_or_else(|| values.clone().inner().zeros_like());
+                *grad = Vector::Tensor(self.mlp.vjp(params, &pass, d_values.reshape([batch, 1])));
+                Scalar::Tensor(loss.inner())
+            }
+            _ => apart(),
+        }
+    }
+
+    /// E[(V − R)²] over `rows`.
+    pub(super) fn error(&mut self, rows: &Rows) -> Scalar {
+        match (&self.weights.params, rows) {
+            (Vector::Host(params), Rows::Host(rows)) => {
+                let values = self.mlp.forward_slices(params, &rows.obs, &mut self.work);
+                let square = |(v, r): (&f32, &f32)| (f64::from(*v) - f64::from(*r)).powi(2);
+                let sum = values.iter().zip(&rows.ret).map(square).sum::<f64>();
+                Scalar::Host(sum / rows.ret.len() as f64)
+            }
+            (Vector::Tensor(_), Rows::Tensor(rows)) => {
+                let error = self.values_tensor(rows.obs.clone()) - rows.ret.clone();
+                Scalar::Tensor(error.square().mean())
+            }
+            _ => apart(),
+        }
     }
 
     /// Saves the weights, named and shaped by layer.
     pub fn save(&self, name: &str, state: &mut State) {
-        save_parts(&self.mlp, &to_host(self.params.clone()), name, state);
+        save_parts(&self.mlp, &self.weights.to_host(), name, state);
     }
 
     /// Restores the weights.
@@ -260,7 +527,7 @@ impl Critic {
     /// # Errors
     /// When an entry is missing or has another length.
     pub fn load(&mut self, name: &str, state: &State) -> Result<(), StateError> {
-        self.params = self.device.vector(load_parts(&self.mlp, name, state)?);
+        self.weights.set(load_parts(&self.mlp, name, state)?);
         Ok(())
     }
 }
@@ -284,36 +551,78 @@ fn load_parts(mlp: &Mlp, name: &str, state: &State) -> Result<Vec<f32>, StateErr
 
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
-    use super::super::testing::{close, normals, params, policy, rng};
+    use super::super::testing::{
+        actions, close, devices, heads, loss_and_grad, normals, params, policy, policy_on, rng, rows,
+        shift_log_prob_old,
+    };
     use super::*;
+    use crate::core::loss::{Real, SquaredError};
 
     const ROWS: usize = 4;
 
-    fn heads() -> Vec<Head> {
-        let choices = |sizes: &[usize]| Head::Categorical { sizes: sizes.to_vec() };
-        vec![Head::Gaussian { dim: 2 }, choices(&[3]), choices(&[2, 2])]
+    struct LogProb;
+    impl PolicyLoss for LogProb {
+        fn row<S: Sample>(&self, pi: &S) -> S::X {
+            pi.log_prob()
+        }
+    }
+
+    /// Uses everything that a loss may.
+    struct Everything;
+    impl PolicyLoss for Everything {
+        fn row<S: Sample>(&self, pi: &S) -> S::X {
+            let ratio = pi.ratio();
+            let clipped = ratio.clone().clamp(0.7, 1.3) * pi.advantage();
+            let worse = (ratio * pi.advantage()).min(clipped.clone());
+            let better = (pi.advantage() * 0.5).max(clipped);
+            pi.log_prob() * 0.1 - worse + better * 0.2 + pi.kl().square() - pi.entropy() * 0.3
+        }
+    }
+
+    struct Kl;
+    impl PolicyLoss for Kl {
+        fn row<S: Sample>(&self, pi: &S) -> S::X {
+            pi.kl()
+        }
+    }
+
+    struct Mixed;
+    impl PolicyLoss for Mixed {
+        fn row<S: Sample>(&self, pi: &S) -> S::X {
+            pi.log_prob() * pi.advantage() + pi.entropy() * 0.3 - pi.kl()
+        }
     }
 
     /// Two inputs and three hidden units: at most 30 parameters.
-    fn small(head: Head) -> (Policy, Tensor<2>) {
-        (policy(head, 2, &[3]), Device::cpu().matrix(normals(2 * ROWS, 9), 2))
+    fn small(head: Head) -> (Policy, Vec<f32>) {
+        (policy(head, 2, &[3]), normals(2 * ROWS, 9))
+    }
+
+    /// Network outputs `[B, K]` of the acting copy.
+    fn outputs(policy: &Policy, obs: &[f32]) -> Vec<f32> {
+        policy.mlp.forward_slices(&policy.host, obs, &mut Workspace::default()).to_vec()
     }
 
     /// Actions `[action_len]` with weights that give the expectation of every polynomial of degree 5 under
     /// π(·|s): all actions with their probabilities, or Gauss-Hermite nodes.
-    fn quadrature(policy: &Policy, obs: &Tensor<2>) -> Vec<(Vec<f32>, f64)> {
-        let dist = policy.dist(obs);
+    fn quadrature(policy: &Policy, obs: &[f32]) -> Vec<(Vec<f32>, f64)> {
+        let outputs = outputs(policy, obs);
         // Each dimension's values with their weights; the action is centre + scale · value.
-        let (options, centre, scale) = match &dist {
-            Dist::Gaussian { mean, log_std } => {
+        let (options, centre, scale) = match policy.head() {
+            Head::Gaussian { .. } => {
                 let nodes: Vec<(f32, f64)> =
                     vec![(0.0, 2.0 / 3.0), (3f32.sqrt(), 1.0 / 6.0), (-3f32.sqrt(), 1.0 / 6.0)];
-                let scale: Vec<f32> = to_host(log_std.clone().exp());
-                (vec![nodes; scale.len()], to_host(mean.clone()), scale)
+                (vec![nodes; policy.std.len()], outputs, policy.std.clone())
             }
-            Dist::Categorical { sizes, .. } => {
-                let options = sizes.iter().map(|n| (0..*n).map(|a| (a as f32, 1.0)).collect()).collect();
-                (options, vec![0.0; sizes.len()], vec![1.0; sizes.len()])
+            Head::Categorical { sizes } => {
+                let mut start = 0;
+                let options = sizes.iter().map(|n| {
+                    let weights: Vec<f64> =
+                        outputs[start..start + n].iter().map(|l| f64::from(*l).exp()).collect();
+                    start += n;
+                    (0..*n).map(|a| (a as f32, weights[a] / weights.iter().sum::<f64>())).collect()
+                });
+                (options.collect(), vec![0.0; sizes.len()], vec![1.0; sizes.len()])
             }
         };
         let mut points = vec![(Vec::new(), 1.0)];
@@ -324,27 +633,22 @@ mod tests {
             };
             points = points.iter().flat_map(extend).collect();
         }
-        for (action, weight) in &mut points {
+        for (action, _) in &mut points {
             for d in 0..action.len() {
                 action[d] = centre[d] + scale[d] * action[d];
-            }
-            if matches!(dist, Dist::Categorical { .. }) {
-                let action = Device::cpu().matrix(action.clone(), action.len());
-                *weight = f64::from(to_host(dist.log_prob(&action))[0]).exp();
             }
         }
         points
     }
 
     /// F by its definition: the mean over states of E[∇ln π ∇ln πᵀ], row by row.
-    fn dense_fisher(policy: &Policy, obs: &Tensor<2>) -> Vec<Vec<f64>> {
+    fn dense_fisher(policy: &mut Policy, obs: &[f32]) -> Vec<Vec<f64>> {
         let n = policy.len();
         let mut fisher = vec![vec![0.0; n]; n];
-        for row in 0..ROWS {
-            let s = obs.clone().narrow(0, row, 1);
-            for (action, weight) in quadrature(policy, &s) {
-                let action = Device::cpu().matrix(action.clone(), action.len()).autodiff();
-                let score = to_host(policy.grad(&s, |dist| dist.log_prob(&action)));
+        for s in obs.chunks(2) {
+            for (action, weight) in quadrature(policy, s) {
+                let one = rows(policy, s.to_vec(), action, vec![0.0]);
+                let (_, score) = loss_and_grad(policy, &one, &LogProb);
                 for i in 0..n {
                     for j in 0..n {
                         fisher[i][j] += weight / ROWS as f64 * f64::from(score[i]) * f64::from(score[j]);
@@ -355,41 +659,91 @@ mod tests {
         fisher
     }
 
+    fn product(policy: &mut Policy, rows: &Rows, every: usize, damping: f64, v: &[f64]) -> Vec<f64> {
+        let mut out = vec![0.0; v.len()];
+        policy.fisher(rows, every, damping).product(v, &mut out);
+        out
+    }
+
     #[test]
     fn fisher_product_is_the_mean_outer_product_of_scores() {
         for head in heads() {
-            let (policy, obs) = small(head);
-            let fisher = dense_fisher(&policy, &obs);
-            let product = policy.fisher_product(obs.clone(), 0.25);
+            let (mut policy, obs) = small(head.clone());
+            let fisher = dense_fisher(&mut policy, &obs);
+            let rows = rows(&mut policy, obs, actions(&head, ROWS, 1), vec![0.0; ROWS]);
             for i in 0..policy.len() {
                 let unit: Vec<f64> = (0..policy.len()).map(|j| f64::from(u8::from(i == j))).collect();
                 let mut column: Vec<f64> = fisher.iter().map(|row| row[i]).collect();
                 column[i] += 0.25; // the damping
-                close(&product(&unit), &column, 1e-5);
+                close(&product(&mut policy, &rows, 1, 0.25, &unit), &column, 1e-5);
             }
         }
     }
 
-    /// Either KL divergence curves like F around π_old.
+    /// KL(π ‖ π_old) curves like F around π_old.
     #[test]
     fn fisher_product_is_the_derivative_of_the_kl_gradient() {
-        const H: f32 = 1e-2;
-        for head in heads() {
-            let (mut policy, obs) = small(head);
-            let (theta, old) = (policy.params(), policy.dist(&obs).constant());
-            let direction = normals(policy.len(), 3);
-            let v: Vec<f64> = direction.iter().map(|x| f64::from(*x)).collect();
-            let ours = policy.fisher_product(obs.clone(), 0.0)(&v);
-            for old_first in [true, false] {
-                let mut gradient = |h: f32| {
-                    policy.set_params(theta.clone() + policy.vector(direction.clone()) * h);
-                    let kl = |d: &Dist| if old_first { old.kl(d) } else { d.kl(&old) };
-                    to_host(policy.grad(&obs, |dist| kl(dist).mean()))
+        const H: f64 = 1e-2;
+        for device in devices() {
+            for head in heads() {
+                let mut policy = policy_on(&device, head.clone(), 2, &[3], Activation::Tanh);
+                let obs = normals(2 * ROWS, 9);
+                let rows = rows(&mut policy, obs, actions(&head, ROWS, 1), vec![0.0; ROWS]);
+                let theta = policy.weights.params.clone();
+                let v: Vec<f64> = normals(policy.len(), 3).iter().map(|x| f64::from(*x)).collect();
+                let ours = product(&mut policy, &rows, 1, 0.0, &v);
+                let mut gradient = |h: f64| {
+                    policy.weights.set_moved(&theta, h, &v);
+                    loss_and_grad(&mut policy, &rows, &Kl).1
                 };
                 let (ahead, behind) = (gradient(H), gradient(-H));
-                let numeric: Vec<f32> = ahead.iter().zip(behind).map(|(a, b)| (a - b) / (2.0 * H)).collect();
+                let numeric: Vec<f64> =
+                    ahead.iter().zip(behind).map(|(a, b)| f64::from(a - b) / (2.0 * H)).collect();
                 close(&ours, &numeric, 2e-3);
-                policy.set_params(theta.clone());
+            }
+        }
+    }
+
+    /// 1e-5 of the largest entry: sums over rows cancel.
+    #[track_caller]
+    fn close_to_the_largest<T: Copy + Into<f64>>(a: &[T], b: &[T]) {
+        let size = b.iter().fold(1.0f64, |size, b| size.max((*b).into().abs()));
+        let relative = |x: &[T]| x.iter().map(|x| (*x).into() / size).collect::<Vec<f64>>();
+        close(&relative(a), &relative(b), 1e-5);
+    }
+
+    /// The fused pass and the graph, on every shape: values, gradients, comparisons, Fisher products.
+    #[test]
+    fn slices_agree_with_the_tensors() {
+        let more = [Head::Gaussian { dim: 6 }, Head::Categorical { sizes: vec![5, 2, 20] }];
+        for head in heads().into_iter().chain(more) {
+            for (obs_len, hidden) in [(2, &[3][..]), (17, &[64, 64]), (1, &[]), (5, &[40, 16])] {
+                for n in [1, 2, 33, 300] {
+                    for activation in [Activation::Tanh, Activation::Relu] {
+                        let mut found = devices().into_iter().map(|device| {
+                            let mut policy = policy_on(&device, head.clone(), obs_len, hidden, activation);
+                            let (obs, actions) = (normals(n * obs_len, 1), actions(&head, n, 2));
+                            let mut rows = rows(&mut policy, obs, actions, normals(n, 3));
+                            let shift: Vec<f32> = normals(n, 4).iter().map(|x| 0.3 * x).collect();
+                            shift_log_prob_old(&mut rows, &shift);
+                            let direction: Vec<f64> =
+                                normals(policy.len(), 5).iter().map(|x| f64::from(*x)).collect();
+                            let theta = policy.weights.params.clone();
+                            policy.weights.set_moved(&theta, 0.05, &direction);
+                            let (loss, grad) = loss_and_grad(&mut policy, &rows, &Everything);
+                            let c = policy.compare(&rows, 0.2);
+                            let compared = [c.surrogate, c.kl_old_new, c.kl_new_old, c.entropy];
+                            let fisher = product(&mut policy, &rows, 2, 0.1, &direction);
+                            (loss, grad, compared, c.clip_fraction, fisher)
+                        });
+                        let (ours, theirs) = (found.next().unwrap(), found.next().unwrap());
+                        close(&[ours.0], &[theirs.0], 1e-5);
+                        close_to_the_largest(&ours.1, &theirs.1);
+                        close(&ours.2, &theirs.2, 1e-5);
+                        assert!((ours.3 - theirs.3).abs() <= 1.0 / n as f64 + 1e-6, "at the clip's edge");
+                        close_to_the_largest(&ours.4, &theirs.4);
+                    }
+                }
             }
         }
     }
@@ -397,98 +751,85 @@ mod tests {
     #[test]
     fn grad_agrees_with_finite_differences() {
         const H: f32 = 1e-2;
-        for head in heads() {
-            let (mut policy, obs) = small(head.clone());
-            let theta = params(&policy);
-            let actions = Device::cpu().matrix(vec![1.0; ROWS * head.action_len()], head.action_len());
-            let (actions, weights) = (actions.autodiff(), Device::cpu().vector(normals(ROWS, 4)).autodiff());
-            let old = {
-                let moved = theta.iter().map(|x| x + 0.1).collect();
-                policy.dist_at(&policy.vector(moved), &obs).constant()
-            };
-            // Log-probability, entropy and KL, each of which depends on the network and on the log-std.
-            let loss = |dist: &Dist| {
-                (dist.log_prob(&actions) * weights.clone()).mean() + dist.entropy().mean() * 0.3
-                    - dist.kl(&old).mean()
-            };
-            let ours = to_host(policy.grad(&obs, loss));
-            let mut at = |i: usize, h: f32| {
-                let mut moved = theta.clone();
-                moved[i] += h;
-                policy.set_params(policy.vector(moved));
-                let mut value = 0.0;
-                policy.grad(&obs, |dist| {
-                    let l = loss(dist);
-                    value = to_host(l.clone().inner())[0];
-                    l
-                });
-                value
-            };
-            let numeric: Vec<f32> = (0..theta.len()).map(|i| (at(i, H) - at(i, -H)) / (2.0 * H)).collect();
-            close(&ours, &numeric, 2e-3);
-            assert!(ours.iter().filter(|g| g.abs() > 1e-3).count() > theta.len() / 2, "a loss that matters");
+        for device in devices() {
+            for head in heads() {
+                let mut policy = policy_on(&device, head.clone(), 2, &[3], Activation::Tanh);
+                let (obs, actions) = (normals(2 * ROWS, 9), vec![1.0; ROWS * head.action_len()]);
+                let theta = params(&policy);
+                policy.weights.set(theta.iter().map(|x| x + 0.1).collect());
+                let rows = rows(&mut policy, obs, actions, normals(ROWS, 4));
+                policy.weights.set(theta.clone());
+                let (_, ours) = loss_and_grad(&mut policy, &rows, &Mixed);
+                let mut at = |i: usize, h: f32| {
+                    let mut moved = theta.clone();
+                    moved[i] += h;
+                    policy.weights.set(moved);
+                    loss_and_grad(&mut policy, &rows, &Mixed).0
+                };
+                let numeric: Vec<f64> =
+                    (0..theta.len()).map(|i| (at(i, H) - at(i, -H)) / f64::from(2.0 * H)).collect();
+                close(&ours, &numeric, 2e-3);
+                let large = ours.iter().filter(|g| g.abs() > 1e-3).count();
+                assert!(large > theta.len() / 2, "a loss that matters");
+            }
         }
     }
 
     #[test]
-    fn the_gradient_of_a_loss_without_the_log_std_is_zero_there() {
-        let (policy, obs) = small(Head::Gaussian { dim: 2 });
-        let grad = to_host(policy.grad(&obs, |dist| match dist {
-            Dist::Gaussian { mean, .. } => mean.clone().mean(),
-            Dist::Categorical { logits, .. } => logits.clone().mean(),
-        }));
-        assert_eq!(grad[policy.len() - 2..], [0.0, 0.0]);
-        assert!(grad.iter().any(|g| *g != 0.0));
-    }
-
-    #[test]
-    fn critic_grad_agrees_with_finite_differences() {
+    fn critic_grad_agrees_with_the_tensors_and_with_finite_differences() {
         const H: f32 = 1e-2;
-        let device = Device::cpu();
-        let net = Net { hidden: vec![3], ..Net::default() };
-        let mut critic = Critic::new(2, &net, &mut rng(0), &device);
-        let (theta, obs) = (normals(critic.len(), 1), device.matrix(normals(2 * ROWS, 2), 2));
-        let target = normals(ROWS, 3);
-        critic.set_params(device.vector(theta.clone()));
-        assert_eq!(critic.values(obs.clone().narrow(0, 0, 1)).dims(), [1]);
-        let ours = to_host(critic.grad(&obs, |values| {
-            assert_eq!(values.dims(), [ROWS]);
-            (values.clone() - device.vector(target.clone()).autodiff()).square().mean()
-        }));
-        let mut at = |i: usize, h: f32| {
-            let mut moved = theta.clone();
-            moved[i] += h;
-            critic.set_params(device.vector(moved));
-            let values = to_host(critic.values(obs.clone()));
-            values.iter().zip(&target).map(|(v, r)| (v - r) * (v - r)).sum::<f32>() / ROWS as f32
-        };
-        let numeric: Vec<f32> = (0..theta.len()).map(|i| (at(i, H) - at(i, -H)) / (2.0 * H)).collect();
-        close(&ours, &numeric, 5e-3);
+        for clip in [0.0, 0.3] {
+            let loss = SquaredError { clip, weight: 0.5 };
+            let mut found = devices().into_iter().map(|device| {
+                let net = Net { hidden: vec![3], ..Net::default() };
+                let mut critic = Critic::new(2, &net, &mut rng(0), &device);
+                let theta = normals(critic.len(), 1);
+                let mut policy = policy_on(&device, Head::Gaussian { dim: 1 }, 2, &[3], Activation::Tanh);
+                let mut rows = rows(&mut policy, normals(2 * ROWS, 2), vec![0.0; ROWS], vec![0.0; ROWS]);
+                let (ret, value_old) = (normals(ROWS, 3), normals(ROWS, 5));
+                match &mut rows {
+                    Rows::Host(rows) => (rows.ret, rows.value_old) = (ret, value_old),
+                    Rows::Tensor(rows) => {
+                        (rows.ret, rows.value_old) = (device.vector(ret), device.vector(value_old));
+                    }
+                }
+                critic.weights.set(theta.clone());
+                let value = read([critic.grad(&rows, &loss)])[0];
+                let ours = critic.weights.grad_to_host();
+                let mut at = |i: usize, h: f32| {
+                    let mut moved = theta.clone();
+                    moved[i] += h;
+                    critic.weights.set(moved);
+                    read([critic.grad(&rows, &loss)])[0]
+                };
+                let numeric: Vec<f64> =
+                    (0..theta.len()).map(|i| (at(i, H) - at(i, -H)) / f64::from(2.0 * H)).collect();
+                close(&ours, &numeric, 5e-3);
+                (value, ours)
+            });
+            let (ours, theirs) = (found.next().unwrap(), found.next().unwrap());
+            close(&[ours.0], &[theirs.0], 1e-5);
+            close(&ours.1, &theirs.1, 1e-5);
+        }
     }
 
     #[test]
-    fn acting_on_the_host_agrees_with_the_tensors() {
+    fn acting_samples_row_by_row() {
         for head in heads() {
             let (policy, obs) = small(head.clone());
-            let host_obs = to_host(obs.clone());
-            let outputs = match policy.dist(&obs) {
-                Dist::Gaussian { mean, .. } => to_host(mean),
-                Dist::Categorical { logits, .. } => to_host(logits),
-            };
-            let log_std = params(&policy)[policy.len() - head.extra_params()..].to_vec();
+            let outputs = outputs(&policy, &obs);
             let (k, e, a) = (head.outputs(), head.extra_params(), head.action_len());
             let (mut greedy, mut sampled) = (vec![0.0; ROWS * a], vec![0.0; ROWS * a]);
-            let (mut scratch, noise) = (Scratch::default(), normals(ROWS * e, 6));
-            policy.greedy(&host_obs, &mut scratch, &mut greedy);
-            policy.sample(&host_obs, &noise, &mut rng(5), &mut scratch, &mut sampled);
+            let (mut work, noise) = (Workspace::default(), normals(ROWS * e, 6));
+            policy.greedy(&obs, &mut work, &mut greedy);
+            policy.sample(&obs, &noise, &mut rng(5), &mut work, &mut sampled);
             let (mut best, mut drawn, mut rng) = (vec![0.0; ROWS * a], vec![0.0; ROWS * a], rng(5));
             for row in 0..ROWS {
                 let (o, n) = (&outputs[row * k..(row + 1) * k], &noise[row * e..(row + 1) * e]);
                 head.greedy(o, &mut best[row * a..(row + 1) * a]);
-                head.sample(o, &log_std, n, &mut rng, &mut drawn[row * a..(row + 1) * a]);
+                head.sample(o, &policy.std, n, &mut rng, &mut drawn[row * a..(row + 1) * a]);
             }
-            close(&greedy, &best, 1e-5);
-            close(&sampled, &drawn, 1e-5);
+            assert_eq!((greedy, sampled), (best, drawn));
         }
     }
 
@@ -498,11 +839,11 @@ mod tests {
         let (mut policy, obs) = small(Head::Gaussian { dim: 2 });
         let act = |policy: &Policy| {
             let mut actions = vec![0.0; ROWS * 2];
-            policy.greedy(&to_host(obs.clone()), &mut Scratch::default(), &mut actions);
+            policy.greedy(&obs, &mut Workspace::default(), &mut actions);
             actions
         };
         let (before, std) = (act(&policy), policy.action_std());
-        policy.set_params(policy.params() + 0.5);
+        policy.weights.set(params(&policy).iter().map(|x| x + 0.5).collect());
         assert_eq!((act(&policy), policy.action_std()), (before.clone(), std));
         policy.refresh();
         assert!(act(&policy) != before && policy.action_std() != std);
@@ -524,7 +865,7 @@ mod tests {
             assert_eq!(params(&other), params(&policy));
             let act = |policy: &Policy| {
                 let mut actions = vec![0.0; ROWS * head.action_len()];
-                policy.greedy(&to_host(obs.clone()), &mut Scratch::default(), &mut actions);
+                policy.greedy(&obs, &mut Workspace::default(), &mut actions);
                 actions
             };
             assert_eq!(act(&other), act(&policy), "the acting copy is loaded as well");

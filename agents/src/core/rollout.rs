@@ -4,8 +4,9 @@ use rand_distr::{Distribution, StandardNormal};
 use steadfast_envs::rng::{self, Purpose, Rng};
 use steadfast_envs::{State, StateError, VecEnv};
 
+use super::mlp::slices::Workspace;
 use super::normalize::{ObsNormalizer, RewardScaler};
-use super::policy::{Policy, Scratch};
+use super::policy::Policy;
 use crate::AgentError;
 
 /// T steps of N copies, time-major: entry (t, n) lies at `t * N + n`.
@@ -27,6 +28,14 @@ pub struct Rollout {
     pub final_obs: Vec<f32>,
 }
 
+impl Rollout {
+    fn clear(&mut self) {
+        let Self { obs, actions, rewards, terminated, truncated, last_obs, final_obs } = self;
+        [obs, actions, rewards, last_obs, final_obs].into_iter().for_each(Vec::clear);
+        [terminated, truncated].into_iter().for_each(Vec::clear);
+    }
+}
+
 /// The acting side of an agent: normalisers, exploration noise and the current observations.
 pub struct Collector {
     obs_normalizer: ObsNormalizer,
@@ -38,7 +47,7 @@ pub struct Collector {
     noise: Vec<f32>,
     /// Normalised current observations, `[N, O]`; empty before the first step.
     obs: Vec<f32>,
-    scratch: Scratch,
+    work: Workspace,
 }
 
 impl Collector {
@@ -54,11 +63,12 @@ impl Collector {
         let mut rng = rng::stream(seed, Purpose::Action, 0);
         let noise = StandardNormal.sample_iter(&mut rng).take(copies * noise_len).collect();
         let noise_correlation = noise_correlation as f32;
-        let (obs, scratch) = (Vec::new(), Scratch::default());
-        Self { obs_normalizer, reward_scaler, rng, noise_correlation, noise, obs, scratch }
+        let (obs, work) = (Vec::new(), Workspace::default());
+        Self { obs_normalizer, reward_scaler, rng, noise_correlation, noise, obs, work }
     }
 
-    /// Takes `steps` steps in every copy with actions sampled from `policy`.
+    /// Takes `steps` steps in every copy with actions sampled from `policy`, into `rollout`, whose buffers it
+    /// uses again.
     ///
     /// # Errors
     /// [`AgentError::NonFinite`] when an observation or a reward is not a finite number.
@@ -67,18 +77,17 @@ impl Collector {
         policy: &Policy,
         envs: &mut VecEnv,
         steps: usize,
-    ) -> Result<Rollout, AgentError> {
+        rollout: &mut Rollout,
+    ) -> Result<(), AgentError> {
         let (n, obs_len) = (envs.len(), envs.spec().obs_len());
         let action_len = policy.head().action_len();
-        let mut rollout = Rollout::default();
-        rollout.obs.reserve(steps * n * obs_len);
+        rollout.clear();
         rollout.actions.resize(steps * n * action_len, 0.0);
-        rollout.rewards.reserve(steps * n);
         if self.obs.is_empty() {
             self.observe(envs)?;
         }
         for actions in rollout.actions.chunks_exact_mut(n * action_len) {
-            policy.sample(&self.obs, &self.noise, &mut self.rng, &mut self.scratch, actions);
+            policy.sample(&self.obs, &self.noise, &mut self.rng, &mut self.work, actions);
             rollout.obs.extend_from_slice(&self.obs);
             envs.step(actions);
             if !envs.rewards().iter().all(|r| r.is_finite()) {
@@ -97,7 +106,7 @@ impl Collector {
             self.advance_noise();
         }
         rollout.last_obs.extend_from_slice(&self.obs);
-        Ok(rollout)
+        Ok(())
     }
 
     /// Normalises raw observations without learning from them, for evaluation.
@@ -173,9 +182,10 @@ mod tests {
         const T: usize = 20_000;
         for rho in [0.0, 0.8] {
             let mut policy = policy(Head::Gaussian { dim: 1 }, 3, &[]);
-            policy.set_params(policy.params() * 0.0); // mean 0, deviation 1: actions are the noise
+            policy.weights.set(vec![0.0; policy.len()]); // mean 0, deviation 1: actions are the noise
             policy.refresh();
-            let rollout = collector(2, 3, rho, false).collect(&policy, &mut pendulums(2), T).unwrap();
+            let mut rollout = Rollout::default();
+            collector(2, 3, rho, false).collect(&policy, &mut pendulums(2), T, &mut rollout).unwrap();
             let noise = |t: usize, n: usize| f64::from(rollout.actions[2 * t + n]);
             let mean = |f: &dyn Fn(usize) -> f64| (0..T - 1).map(f).sum::<f64>() / (T - 1) as f64;
             for n in 0..2 {
@@ -192,7 +202,8 @@ mod tests {
         const T: usize = 450; // Pendulum is cut short at 200
         let policy = policy(Head::Gaussian { dim: 1 }, 3, &[4]);
         let (mut envs, mut replay) = (pendulums(2), pendulums(2));
-        let rollout = collector(2, 3, 0.0, false).collect(&policy, &mut envs, T).unwrap();
+        let (mut rollout, mut collector) = (Rollout::default(), collector(2, 3, 0.0, false));
+        collector.collect(&policy, &mut envs, T, &mut rollout).unwrap();
         let mut final_obs = Vec::new();
         for t in 0..T {
             let (rows, wide) = (2 * t..2 * t + 2, 6 * t..6 * t + 6);
@@ -217,7 +228,7 @@ mod tests {
         let policy = policy(Head::Gaussian { dim: 1 }, 3, &[4]);
         let (mut envs, mut collector) = (pendulums(2), collector(2, 3, 0.0, true));
         for rounds in 1..=2 {
-            collector.collect(&policy, &mut envs, 10).unwrap();
+            collector.collect(&policy, &mut envs, 10, &mut Rollout::default()).unwrap();
             collector.normalized(&[0.0; 3], &mut Vec::new());
             let mut state = State::new();
             collector.save(&mut state);

@@ -3,11 +3,13 @@
 use rand_distr::{Distribution, StandardNormal};
 use steadfast_envs::{Purpose, Rng, rng::stream};
 
+use super::batch::{HostRows, Rows, TensorRows};
 use super::device::{Device, to_host};
 use super::dist::Head;
+use super::loss::PolicyLoss;
 use super::mlp::{Activation, Init};
-use super::on_policy::Batch;
 use super::policy::{Net, Policy};
+use super::weights::{Vector, read};
 
 /// A stream for tests.
 pub fn rng(index: u64) -> Rng {
@@ -19,45 +21,104 @@ pub fn normals(n: usize, index: u64) -> Vec<f32> {
     StandardNormal.sample_iter(rng(index)).take(n).collect()
 }
 
+/// The CPU on slices, and its second opinion on tensors.
+pub fn devices() -> [Device; 2] {
+    [Device::cpu(), Device::cpu_tensors()]
+}
+
+/// One head of each kind.
+pub fn heads() -> Vec<Head> {
+    let choices = |sizes: &[usize]| Head::Categorical { sizes: sizes.to_vec() };
+    vec![Head::Gaussian { dim: 2 }, choices(&[3]), choices(&[3, 2])]
+}
+
+/// Actions `[B, action_len]` that the head can take.
+pub fn actions(head: &Head, rows: usize, index: u64) -> Vec<f32> {
+    match head {
+        Head::Gaussian { dim } => normals(rows * dim, index),
+        Head::Categorical { sizes } => {
+            (0..rows).flat_map(|i| sizes.iter().map(move |n| (i % n) as f32)).collect()
+        }
+    }
+}
+
 /// A policy on the CPU whose parameters are all of order one, so that no derivative hides near zero.
 pub fn policy(head: Head, obs_len: usize, hidden: &[usize]) -> Policy {
-    let net = Net {
-        hidden: hidden.to_vec(),
-        activation: Activation::Tanh,
-        init: Init::Orthogonal,
-        log_std_init: 0.0,
-    };
-    let mut policy = Policy::new(head, obs_len, &net, &mut rng(0), &Device::cpu());
-    let params = normals(policy.len(), 1).iter().map(|x| 0.6 * x).collect();
-    policy.set_params(policy.vector(params));
+    policy_on(&Device::cpu(), head, obs_len, hidden, Activation::Tanh)
+}
+
+/// The same on any device.
+pub fn policy_on(
+    device: &Device,
+    head: Head,
+    obs_len: usize,
+    hidden: &[usize],
+    activation: Activation,
+) -> Policy {
+    let net = Net { hidden: hidden.to_vec(), activation, init: Init::Orthogonal, log_std_init: 0.0 };
+    let mut policy = Policy::new(head, obs_len, &net, &mut rng(0), device);
+    // Wide layers: weights of order one over the root of their number of inputs.
+    let scale = 0.6 / (1.0 + hidden.iter().copied().max().unwrap_or(0) as f32 / 4.0).sqrt();
+    policy.weights.set(normals(policy.len(), 1).iter().map(|x| scale * x).collect());
     policy.refresh();
     policy
 }
 
-/// A batch of `obs` `[B, O]` and `actions` `[B, action_len]` whose π_old is `policy` as it stands.
-pub fn batch(policy: &Policy, obs: Vec<f32>, actions: Vec<f32>, advantage: Vec<f32>) -> Batch {
-    let (device, len) = (Device::cpu(), advantage.len());
-    let columns = obs.len() / len;
-    let obs = device.matrix(obs, columns);
-    let actions = device.matrix(actions, policy.head().action_len());
-    let dist_old = policy.dist(&obs);
-    let zeros = device.vector(vec![0.0; len]);
-    Batch {
-        len,
-        log_prob_old: dist_old.log_prob(&actions),
-        value_old: zeros.clone(),
-        ret: zeros,
-        advantage: device.vector(advantage),
-        explained_variance: None,
-        obs,
-        actions,
-        dist_old,
+/// Rows of `obs` `[B, O]` and `actions` `[B, action_len]` whose π_old is `policy` as it stands; no values.
+pub fn rows(policy: &mut Policy, obs: Vec<f32>, actions: Vec<f32>, advantage: Vec<f32>) -> Rows {
+    let len = advantage.len();
+    let (value_old, ret) = (vec![0.0; len], vec![0.0; len]);
+    match policy.weights.params.clone() {
+        Vector::Host(_) => {
+            let mut rows = HostRows { obs, actions, advantage, value_old, ret, ..HostRows::default() };
+            policy.remember(&mut rows);
+            Rows::Host(rows)
+        }
+        Vector::Tensor(params) => {
+            let device = Device::cpu_tensors();
+            let obs = device.matrix(obs.clone(), obs.len() / len);
+            let actions = device.matrix(actions, policy.head().action_len());
+            let dist_old = policy.dist(&params, &obs);
+            Rows::Tensor(TensorRows {
+                log_prob_old: dist_old.log_prob(&actions),
+                value_old: device.vector(value_old),
+                ret: device.vector(ret),
+                advantage: device.vector(advantage),
+                obs,
+                actions,
+                dist_old,
+            })
+        }
     }
+}
+
+/// ln π_old(a|s) plus `shift`, row by row.
+pub fn shift_log_prob_old(rows: &mut Rows, shift: &[f32]) {
+    match rows {
+        Rows::Host(rows) => rows.log_prob_old.iter_mut().zip(shift).for_each(|(l, s)| *l += s),
+        Rows::Tensor(rows) => {
+            rows.log_prob_old = rows.log_prob_old.clone() + Device::cpu_tensors().vector(shift.to_vec());
+        }
+    }
+}
+
+/// Advantages in host memory.
+pub fn advantages(rows: &Rows) -> Vec<f32> {
+    match rows {
+        Rows::Host(rows) => rows.advantage.clone(),
+        Rows::Tensor(rows) => to_host(rows.advantage.clone()),
+    }
+}
+
+/// A loss and its gradient `[P]`.
+pub fn loss_and_grad(policy: &mut Policy, rows: &Rows, loss: &impl PolicyLoss) -> (f64, Vec<f32>) {
+    let value = policy.grad(rows, loss);
+    (read([value])[0], policy.weights.grad_to_host())
 }
 
 /// θ on the host.
 pub fn params(policy: &Policy) -> Vec<f32> {
-    to_host(policy.params())
+    policy.weights.to_host()
 }
 
 /// Asserts |a − b| ≤ `tolerance` · max(1, |b|), element by element.

@@ -1,11 +1,12 @@
 //! Natural-gradient pieces: conjugate gradient and backtracking line search.
 
-/// Solves A x = b for a symmetric positive definite A given by its products (Hestenes and Stiefel 1952).
+/// Solves A x = b for a symmetric positive definite A (Hestenes and Stiefel 1952), given by its products: `product` writes
+/// A times its first argument to its second.
 ///
 /// Stops after `iterations` steps, when the squared residual falls below `tolerance`, or in a direction without
 /// positive curvature: rounding makes such directions of a singular A, and a step along one has no length.
 pub fn conjugate_gradient(
-    mut product: impl FnMut(&[f64]) -> Vec<f64>,
+    mut product: impl FnMut(&[f64], &mut [f64]),
     b: &[f64],
     iterations: usize,
     tolerance: f64,
@@ -13,12 +14,13 @@ pub fn conjugate_gradient(
     let mut x = vec![0.0; b.len()];
     let mut r = b.to_vec();
     let mut p = b.to_vec();
+    let mut ap = vec![0.0; b.len()];
     let mut rr = dot(&r, &r);
     for _ in 0..iterations {
         if rr < tolerance {
             break;
         }
-        let ap = product(&p);
+        product(&p, &mut ap);
         let curvature = dot(&p, &ap);
         if curvature <= 0.0 {
             break;
@@ -68,18 +70,23 @@ mod tests {
         let a = |i: usize, j: usize| {
             (0..n).map(|k| m[i * n + k] * m[j * n + k]).sum::<f64>() + f64::from(u8::from(i == j))
         };
-        let product = |x: &[f64]| (0..n).map(|i| (0..n).map(|j| a(i, j) * x[j]).sum()).collect::<Vec<f64>>();
+        let product = |x: &[f64], out: &mut [f64]| {
+            (0..n).for_each(|i| out[i] = (0..n).map(|j| a(i, j) * x[j]).sum());
+        };
         let truth: Vec<f64> = (0..n).map(|i| (i as f64).sin()).collect();
-        let x = conjugate_gradient(product, &product(&truth), 50, 1e-24);
+        let mut b = vec![0.0; n];
+        product(&truth, &mut b);
+        let x = conjugate_gradient(product, &b, 50, 1e-24);
         assert!(x.iter().zip(&truth).all(|(a, b)| (a - b).abs() < 1e-8), "{x:?}");
     }
 
     #[test]
     fn conjugate_gradient_stops_where_a_singular_matrix_has_no_answer() {
         // A = diag(2, 0): the second equation has no solution, and asking on must not give NaN.
-        let x = conjugate_gradient(|x| vec![2.0 * x[0], 0.0], &[4.0, 0.0], 10, 0.0);
+        let product = |x: &[f64], out: &mut [f64]| out.copy_from_slice(&[2.0 * x[0], 0.0]);
+        let x = conjugate_gradient(product, &[4.0, 0.0], 10, 0.0);
         assert_eq!(x, [2.0, 0.0]);
-        let x = conjugate_gradient(|x| vec![2.0 * x[0], 0.0], &[0.0, 1.0], 10, 1e-10);
+        let x = conjugate_gradient(product, &[0.0, 1.0], 10, 1e-10);
         assert_eq!(x, [0.0, 0.0]);
     }
 

@@ -24,7 +24,8 @@
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 use super::{load_state, rk4, uniforms};
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::scene::{Paint, Shape, ball, line, rod};
+use crate::{Env, Rng, Scene, Space, Spec, State, StateError};
 
 const GRAVITY: f64 = 9.8;
 const DT: f64 = 0.2;
@@ -59,6 +60,20 @@ pub(super) fn derivative([theta1, theta2, speed1, speed2]: [f64; 4], torque: f64
     let acc2 = (torque + d2 / d1 * phi1 - MASS * LENGTH * CENTRE * (speed1 * speed1) * sin2 - phi2)
         / (MASS * (CENTRE * CENTRE) + INERTIA - d2 * d2 / d1);
     [speed1, speed2, -(d2 * acc2 + phi1) / d1, acc2]
+}
+
+/// The two links below (or above) their pivot, and `goal`.
+pub(super) fn picture([theta1, theta2, ..]: [f64; 4], dt: f64, goal: Shape) -> Scene {
+    let elbow = [LENGTH * theta1.sin(), -LENGTH * theta1.cos()];
+    let angle = theta1 + theta2;
+    let tip = [elbow[0] + LENGTH * angle.sin(), elbow[1] - LENGTH * angle.cos()];
+    let shapes = vec![
+        goal,
+        rod([0.0; 2], elbow, 0.08, Paint::Body),
+        rod(elbow, tip, 0.08, Paint::Accent),
+        ball([0.0; 2], 0.05, Paint::Still),
+    ];
+    Scene::side([0.0; 2], 4.4, 4.4, dt, shapes)
 }
 
 /// Height of the tip above the pivot, in m.
@@ -137,5 +152,10 @@ impl Env for Acrobot {
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         self.state = load_state(state)?;
         Ok(())
+    }
+
+    fn scene(&self) -> Option<Scene> {
+        let goal = line([[-2.2, 1.0], [2.2, 1.0]], Paint::Goal);
+        Some(picture(self.state, DT, goal))
     }
 }

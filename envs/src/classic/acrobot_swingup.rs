@@ -17,7 +17,8 @@
 
 use super::acrobot::{advance, obs_space, observe, tip_height};
 use super::{load_state, uniforms};
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::scene::{Paint, ball};
+use crate::{Env, Rng, Scene, Space, Spec, State, StateError};
 
 const DT: f64 = 0.05;
 const MAX_TORQUE: f64 = 20.0;
@@ -66,6 +67,10 @@ impl Env for AcrobotSwingUp {
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         self.state = load_state(state)?;
         Ok(())
+    }
+
+    fn scene(&self) -> Option<Scene> {
+        Some(super::acrobot::picture(self.state, DT, ball([0.0, 2.0], 0.12, Paint::Goal)))
     }
 }
 

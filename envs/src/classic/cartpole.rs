@@ -19,7 +19,8 @@
 //! control problems", 1983; equations after R. Florian, 2005; Gymnasium 1.4.0, `CartPole-v1`.
 
 use super::{load_state, uniforms};
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::scene::{Paint, ball, line, rod, slab};
+use crate::{Env, Rng, Scene, Space, Spec, State, StateError};
 
 const GRAVITY: f64 = 9.8;
 const POLE_MASS: f64 = 0.1;
@@ -44,6 +45,19 @@ pub(super) fn accelerations([_, _, theta, theta_dot]: [f64; 4], force: f64) -> (
     let theta_acc =
         (GRAVITY * sin - cos * push) / (HALF_LENGTH * (4.0 / 3.0 - POLE_MASS * (cos * cos) / TOTAL_MASS));
     (push - POLE_MOMENT * theta_acc * cos / TOTAL_MASS, theta_acc)
+}
+
+/// The cart on its track with the pole, θ clockwise from upright.
+pub(super) fn picture([x, _, theta, _]: [f64; 4], dt: f64) -> Scene {
+    let (sin, cos) = theta.sin_cos();
+    let tip = [x + 2.0 * HALF_LENGTH * sin, 2.0 * HALF_LENGTH * cos];
+    let shapes = vec![
+        line([[-MAX_POSITION, 0.0], [MAX_POSITION, 0.0]], Paint::Still),
+        slab([x, 0.0], [0.22, 0.1], 0.0, Paint::Body),
+        rod([x, 0.0], tip, 0.04, Paint::Accent),
+        ball([x, 0.0], 0.03, Paint::Still),
+    ];
+    Scene::side([0.0; 2], 5.4, 2.6, dt, shapes)
 }
 
 impl Default for CartPole {
@@ -91,5 +105,9 @@ impl Env for CartPole {
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         self.state = load_state(state)?;
         Ok(())
+    }
+
+    fn scene(&self) -> Option<Scene> {
+        Some(picture(self.state, DT))
     }
 }

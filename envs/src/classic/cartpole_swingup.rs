@@ -17,7 +17,7 @@
 use std::f64::consts::PI;
 
 use super::{cartpole::accelerations, load_state, rk4, uniforms};
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::{Env, Rng, Scene, Space, Spec, State, StateError};
 
 const DT: f64 = 0.04;
 const MAX_FORCE: f64 = 10.0;
@@ -89,6 +89,10 @@ impl Env for CartPoleSwingUp {
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         self.state = load_state(state)?;
         Ok(())
+    }
+
+    fn scene(&self) -> Option<Scene> {
+        Some(super::cartpole::picture(self.state, DT))
     }
 }
 

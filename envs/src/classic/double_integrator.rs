@@ -21,7 +21,8 @@
 //! vol. 1.
 
 use super::{load_state, uniforms};
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::scene::{Paint, ball, line, slab};
+use crate::{Env, Rng, Scene, Space, Spec, State, StateError};
 
 /// Duration of one step, in s.
 pub const DT: f64 = 0.1;
@@ -72,6 +73,15 @@ impl Env for DoubleIntegrator {
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         self.state = load_state(state)?;
         Ok(())
+    }
+
+    fn scene(&self) -> Option<Scene> {
+        let shapes = vec![
+            line([[-3.0, -0.15], [3.0, -0.15]], Paint::Still),
+            ball([0.0, 0.0], 0.06, Paint::Goal),
+            slab([self.state[0], 0.0], [0.15, 0.15], 0.0, Paint::Body),
+        ];
+        Some(Scene::side([0.0; 2], 4.0, 1.0, DT, shapes))
     }
 }
 

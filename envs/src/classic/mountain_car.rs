@@ -17,7 +17,8 @@
 //! Gymnasium 1.4.0, `MountainCar-v0`. The best mean return is about −98.
 
 use super::{load_state, uniform};
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::scene::{Paint, Shape, ball, line, slab};
+use crate::{Env, Rng, Scene, Space, Spec, State, StateError};
 
 const MIN_POSITION: f64 = -1.2;
 const MAX_POSITION: f64 = 0.6;
@@ -42,6 +43,31 @@ impl Default for MountainCar {
         };
         Self { spec, position: -0.5, speed: 0.0 }
     }
+}
+
+/// The car on its road, and the flag that it is to reach. The road is drawn at the height that its slope asks for
+/// when positions are lengths; a step of time is drawn as 1/30 s.
+pub(super) fn picture(position: f64, goal: f64) -> Scene {
+    let height = |x: f64| 0.45 * (3.0 * x).sin();
+    let road = (0..=90).map(|i| MIN_POSITION + 0.02 * f64::from(i)).map(|x| [x, height(x)]);
+    let flag = |x: f64, z: f64| [goal + x, 0.0, height(goal) + z];
+    let slope = (1.35 * (3.0 * position).cos()).atan();
+    let above = |along: f64, up: f64| {
+        let (sin, cos) = slope.sin_cos();
+        [position + cos * along - sin * up, height(position) + sin * along + cos * up]
+    };
+    let shapes = vec![
+        line(road, Paint::Still),
+        line([[goal, height(goal)], [goal, height(goal) + 0.25]], Paint::Still),
+        Shape::Polygon {
+            corners: vec![flag(0.0, 0.25), flag(0.1, 0.21), flag(0.0, 0.17)],
+            paint: Paint::Goal,
+        },
+        slab(above(0.0, 0.08), [0.07, 0.03], slope, Paint::Body),
+        ball(above(-0.045, 0.035), 0.03, Paint::Accent),
+        ball(above(0.045, 0.035), 0.03, Paint::Accent),
+    ];
+    Scene::side([0.5 * (MIN_POSITION + MAX_POSITION), 0.12], 2.0, 1.4, 1.0 / 30.0, shapes)
 }
 
 impl MountainCar {
@@ -80,5 +106,9 @@ impl Env for MountainCar {
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         [self.position, self.speed] = load_state(state)?;
         Ok(())
+    }
+
+    fn scene(&self) -> Option<Scene> {
+        Some(picture(self.position, GOAL_POSITION))
     }
 }

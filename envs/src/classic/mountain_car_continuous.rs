@@ -21,7 +21,7 @@
 //! difference: Gymnasium's state between a reset and the first step is float64, ours is rounded.
 
 use super::{load_state, uniform};
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::{Env, Rng, Scene, Space, Spec, State, StateError};
 
 const MIN_POSITION: f32 = -1.2;
 const MAX_POSITION: f32 = 0.6;
@@ -89,6 +89,10 @@ impl Env for MountainCarContinuous {
         let [position, speed] = load_state(state)?;
         (self.position, self.speed) = (position as f32, speed as f32);
         Ok(())
+    }
+
+    fn scene(&self) -> Option<Scene> {
+        Some(super::mountain_car::picture(f64::from(self.position), f64::from(GOAL_POSITION)))
     }
 
     fn clips_actions(&self) -> bool {

@@ -20,7 +20,8 @@
 use std::f64::consts::PI;
 
 use super::{load_state, uniform, wrap};
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::scene::{Paint, ball, rod};
+use crate::{Env, Rng, Scene, Space, Spec, State, StateError};
 
 const DT: f64 = 0.05;
 const GRAVITY: f64 = 10.0;
@@ -93,5 +94,12 @@ impl Env for Pendulum {
         let [theta, speed] = load_state(state)?;
         self.set(theta, speed);
         Ok(())
+    }
+
+    fn scene(&self) -> Option<Scene> {
+        // θ grows anticlockwise, from upright.
+        let tip = [-self.sin, self.cos];
+        let shapes = vec![rod([0.0; 2], tip, 0.06, Paint::Body), ball([0.0; 2], 0.04, Paint::Still)];
+        Some(Scene::side([0.0; 2], 2.6, 2.6, DT, shapes))
     }
 }

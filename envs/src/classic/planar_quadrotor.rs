@@ -21,7 +21,8 @@
 //! Source: own design; the model is the usual planar one (for example Mellinger & Kumar, 2011, in one plane).
 
 use super::{load_state, rk4, uniforms};
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::scene::{Paint, ball, rod};
+use crate::{Env, Rng, Scene, Space, Spec, State, StateError};
 
 const DT: f64 = 0.04;
 const GRAVITY: f64 = 9.81;
@@ -95,6 +96,20 @@ impl Env for PlanarQuadrotor {
     fn load(&mut self, state: &State) -> Result<(), StateError> {
         self.state = load_state(state)?;
         Ok(())
+    }
+
+    fn scene(&self) -> Option<Scene> {
+        let [x, z, theta, ..] = self.state;
+        let (sin, cos) = theta.sin_cos();
+        let at = |along: f64, up: f64| [x + cos * along - sin * up, z + sin * along + cos * up];
+        let rotor = |along: f64| rod(at(along - 0.12, 0.06), at(along + 0.12, 0.06), 0.015, Paint::Accent);
+        let shapes = vec![
+            ball([0.0; 2], 0.08, Paint::Goal),
+            rod(at(-ARM, 0.0), at(ARM, 0.0), 0.03, Paint::Body),
+            rotor(-ARM),
+            rotor(ARM),
+        ];
+        Some(Scene::side([0.0; 2], 4.0, 4.0, DT, shapes))
     }
 }
 

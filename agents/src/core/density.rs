@@ -1,0 +1,360 @@
+//! Action distributions on plain slices, row by row: the CPU path of [`Dist`](super::dist::Dist).
+//!
+//! Log-probability, entropy and KL divergence with their gradients, and the Fisher matrix, in the closed
+//! forms of `dist.rs`.
+
+use super::dist::Head;
+use super::kernels::{exp, ln};
+use super::loss::{Dual, Sample};
+
+/// ½ ln(2π)
+const HALF_LN_2PI: f32 = 0.918_938_5;
+
+/// What a loss is differentiated with respect to: ln π, entropy and KL of the row.
+const LOG_PROB: usize = 0;
+const ENTROPY: usize = 1;
+const KL: usize = 2;
+
+/// Derivatives of a row's loss with respect to ln π(a|s), the entropy and KL(π ‖ π_old).
+pub type Weights = [f32; 3];
+
+/// What all rows of a batch have in common, and room for one row.
+#[derive(Clone, Debug, Default)]
+pub struct Density {
+    /// 1/σ and 1/σ_old of a Gaussian, `[A]`.
+    inverse_std: Vec<f32>,
+    inverse_std_old: Vec<f32>,
+    /// (σ/σ_old)², `[A]`.
+    variance_ratio: Vec<f32>,
+    /// The parts of ln π, of the entropy and of both KL divergences that are the same for all rows.
+    log_prob: f32,
+    entropy: f32,
+    kl: f32,
+    kl_old_new: f32,
+    /// z = (a − μ)/σ of the running row, `[A]`, or its ln p, `[K]`.
+    row: Vec<f32>,
+}
+
+/// One row of a batch.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    /// a, `[action_len]`.
+    pub action: &'a [f32],
+    /// Means of π_old, or its log-probabilities, `[K]`.
+    pub old: &'a [f32],
+    /// ln π_old(a|s)
+    pub log_prob_old: f32,
+    /// Â
+    pub advantage: f32,
+}
+
+impl Density {
+    /// Takes in what all rows share: the log-stds of π and of π_old, `[E]`.
+    pub fn share(&mut self, head: &Head, log_std: &[f32], log_std_old: &[f32]) {
+        self.row.resize(head.outputs(), 0.0);
+        let inverse = |from: &[f32], to: &mut Vec<f32>| {
+            to.clear();
+            to.extend(from.iter().map(|l| exp(-l)));
+        };
+        inverse(log_std, &mut self.inverse_std);
+        inverse(log_std_old, &mut self.inverse_std_old);
+        self.variance_ratio.clear();
+        [self.log_prob, self.entropy, self.kl, self.kl_old_new] = [0.0; 4];
+        for (new, old) in log_std.iter().zip(log_std_old) {
+            let ratio = exp((new - old) * 2.0);
+            self.variance_ratio.push(ratio);
+            self.log_prob -= new + HALF_LN_2PI;
+            self.entropy += new + HALF_LN_2PI + 0.5;
+            self.kl += 0.5 * ratio + (old - new) - 0.5;
+            self.kl_old_new += 0.5 * exp((old - new) * 2.0) + (new - old) - 0.5;
+        }
+    }
+
+    /// Takes in a row's network outputs `[K]`; returns ln π(a|s) of its action.
+    pub fn read(&mut self, head: &Head, outputs: &[f32], action: &[f32]) -> f32 {
+        match head {
+            Head::Gaussian { .. } => {
+                let mut sum = 0.0;
+                for d in 0..outputs.len() {
+                    let z = (action[d] - outputs[d]) * self.inverse_std[d];
+                    self.row[d] = z;
+                    sum += z * z;
+                }
+                self.log_prob - 0.5 * sum
+            }
+            Head::Categorical { sizes } => {
+                log_softmax(sizes, outputs, &mut self.row);
+                choices(sizes).zip(action).map(|((start, _), a)| self.row[start + *a as usize]).sum()
+            }
+        }
+    }
+
+    /// Entropy of the row last read, nats.
+    pub fn entropy(&self, head: &Head) -> f32 {
+        match head {
+            Head::Gaussian { .. } => self.entropy,
+            Head::Categorical { .. } => self.row.iter().map(|l| -exp(*l) * l).sum(),
+        }
+    }
+
+    /// KL(π ‖ π_old) of the row last read, nats.
+    pub fn kl(&self, head: &Head, outputs: &[f32], old: &[f32]) -> f32 {
+        match head {
+            Head::Gaussian { .. } => self.kl + 0.5 * distance(outputs, old, &self.inverse_std_old),
+            Head::Categorical { .. } => self.row.iter().zip(old).map(|(p, q)| exp(*p) * (p - q)).sum(),
+        }
+    }
+
+    /// KL(π_old ‖ π) of the row last read, nats.
+    pub fn kl_old_new(&self, head: &Head, outputs: &[f32], old: &[f32]) -> f32 {
+        match head {
+            Head::Gaussian { .. } => self.kl_old_new + 0.5 * distance(outputs, old, &self.inverse_std),
+            Head::Categorical { .. } => self.row.iter().zip(old).map(|(p, q)| exp(*q) * (q - p)).sum(),
+        }
+    }
+
+    /// Gradient of a loss with respect to the outputs of the row last read, into `d_outputs` `[K]`, and to the
+    /// log-stds, added to `d_extra` `[E]`.
+    pub fn backward(
+        &self,
+        head: &Head,
+        outputs: &[f32],
+        row: &Row,
+        weights: Weights,
+        d_outputs: &mut [f32],
+        d_extra: &mut [f32],
+    ) {
+        let [log_prob, entropy, kl] = weights;
+        match head {
+            Head::Gaussian { .. } => {
+                for d in 0..outputs.len() {
+                    let z = self.row[d];
+                    let inverse_old = self.inverse_std_old[d];
+                    let shift = (outputs[d] - row.old[d]) * inverse_old * inverse_old;
+                    d_outputs[d] = log_prob * z * self.inverse_std[d] + kl * shift;
+                    d_extra[d] += log_prob * (z * z - 1.0) + entropy + kl * (self.variance_ratio[d] - 1.0);
+                }
+            }
+            Head::Categorical { sizes } => {
+                for ((start, end), a) in choices(sizes).zip(row.action) {
+                    let log_p = &self.row[start..end];
+                    let old = &row.old[start..end];
+                    let d = &mut d_outputs[start..end];
+                    // Σ p ln p and Σ p (ln p − ln q) of this choice.
+                    let (mut negentropy, mut divergence) = (0.0, 0.0);
+                    for (p, q) in log_p.iter().zip(old) {
+                        negentropy += exp(*p) * p;
+                        divergence += exp(*p) * (p - q);
+                    }
+                    for j in 0..d.len() {
+                        let l = log_p[j];
+                        let slope = kl * (l - old[j] - divergence) - entropy * (l - negentropy) - log_prob;
+                        d[j] = exp(l) * slope;
+                    }
+                    d[*a as usize] += log_prob;
+                }
+            }
+        }
+    }
+
+    /// Product of the Fisher matrix of the distributions with network outputs `[B, K]` and tangents of the
+    /// same shape, in place, and of the log-stds, `[E]`, in place: 1/σ² for a Gaussian's mean, 2 for its log-std
+    /// (for each of B rows), diag(p) − p pᵀ for logits.
+    pub fn fisher(
+        &mut self,
+        head: &Head,
+        outputs: &[f32],
+        log_std: &[f32],
+        d_outputs: &mut [f32],
+        d_extra: &mut [f32],
+    ) {
+        let k = head.outputs();
+        let work = &mut self.row;
+        work.resize(k, 0.0);
+        match head {
+            Head::Gaussian { .. } => {
+                let rows = outputs.len() / k;
+                work.iter_mut().zip(log_std).for_each(|(w, l)| *w = exp(-2.0 * l));
+                for row in d_outputs.chunks_exact_mut(k) {
+                    row.iter_mut().zip(&*work).for_each(|(d, w)| *d *= w);
+                }
+                d_extra.iter_mut().for_each(|d| *d *= 2.0 * rows as f32);
+            }
+            Head::Categorical { sizes } => {
+                for (outputs, d) in outputs.chunks_exact(k).zip(d_outputs.chunks_exact_mut(k)) {
+                    log_softmax(sizes, outputs, work);
+                    for (start, end) in choices(sizes) {
+                        let (log_p, d) = (&work[start..end], &mut d[start..end]);
+                        let mean: f32 = log_p.iter().zip(&*d).map(|(l, d)| exp(*l) * d).sum();
+                        d.iter_mut().zip(log_p).for_each(|(d, l)| *d = exp(*l) * (*d - mean));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// ln p of each choice from its logits, `[K]` to `[K]`.
+pub fn log_softmax(sizes: &[usize], logits: &[f32], out: &mut [f32]) {
+    for (start, end) in choices(sizes) {
+        let (logits, out) = (&logits[start..end], &mut out[start..end]);
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f32 = logits.iter().map(|l| exp(l - max)).sum();
+        let ln_total = ln(total);
+        out.iter_mut().zip(logits).for_each(|(o, l)| *o = l - max - ln_total);
+    }
+}
+
+/// Where each choice begins and ends among the outputs.
+fn choices(sizes: &[usize]) -> impl Iterator<Item = (usize, usize)> {
+    sizes.iter().scan(0, |start, n| {
+        *start += n;
+        Some((*start - n, *start))
+    })
+}
+
+/// Σ ((a − b) w)²
+fn distance(a: &[f32], b: &[f32], weight: &[f32]) -> f32 {
+    a.iter().zip(b).zip(weight).map(|((a, b), w)| ((a - b) * w) * ((a - b) * w)).sum()
+}
+
+/// A row under a policy's loss: its terms with their derivatives, computed when asked for.
+pub struct HostSample<'a> {
+    /// What the rows share, with this row read.
+    pub density: &'a Density,
+    /// The distribution's kind.
+    pub head: &'a Head,
+    /// Network outputs of the row, `[K]`.
+    pub outputs: &'a [f32],
+    /// The row of the batch.
+    pub row: Row<'a>,
+    /// ln π(a|s)
+    pub log_prob: f32,
+}
+
+impl Sample for HostSample<'_> {
+    type X = Dual<3>;
+
+    fn ratio(&self) -> Dual<3> {
+        use super::loss::Real;
+        (self.log_prob() - Dual::constant(self.row.log_prob_old)).exp()
+    }
+
+    fn log_prob(&self) -> Dual<3> {
+        Dual::variable(self.log_prob, LOG_PROB)
+    }
+
+    fn entropy(&self) -> Dual<3> {
+        Dual::variable(self.density.entropy(self.head), ENTROPY)
+    }
+
+    fn kl(&self) -> Dual<3> {
+        Dual::variable(self.density.kl(self.head, self.outputs, self.row.old), KL)
+    }
+
+    fn advantage(&self) -> Dual<3> {
+        Dual::constant(self.row.advantage)
+    }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use super::*;
+    use crate::core::testing::{actions, close, heads, normals};
+
+    /// ln π(a|s), entropy, KL(π ‖ π_old) and KL(π_old ‖ π) in `f64`, the textbook way, of network outputs `[K]` and
+    /// log-stds `[E]`.
+    fn terms(head: &Head, new: (&[f64], &[f64]), old: (&[f64], &[f64]), action: &[f32]) -> [f64; 4] {
+        let normal = |(mean, s): (f64, f64), (mean_q, t): (f64, f64)| {
+            let distance = (mean - mean_q).powi(2);
+            t - s + ((2.0 * s).exp() + distance) / (2.0 * (2.0 * t).exp()) - 0.5
+        };
+        let mut sums = [0.0; 4];
+        match head {
+            Head::Gaussian { dim } => {
+                for d in 0..*dim {
+                    let (p, q) = ((new.0[d], new.1[d]), (old.0[d], old.1[d]));
+                    let z = (f64::from(action[d]) - p.0) / p.1.exp();
+                    let half_ln_2pi = 0.5 * std::f64::consts::TAU.ln();
+                    let row = [
+                        -0.5 * z * z - p.1 - half_ln_2pi,
+                        p.1 + half_ln_2pi + 0.5,
+                        normal(p, q),
+                        normal(q, p),
+                    ];
+                    sums.iter_mut().zip(row).for_each(|(s, x)| *s += x);
+                }
+            }
+            Head::Categorical { sizes } => {
+                for ((start, end), a) in choices(sizes).zip(action) {
+                    let softmax = |logits: &[f64]| -> Vec<f64> {
+                        let total: f64 = logits.iter().map(|l| l.exp()).sum();
+                        logits.iter().map(|l| l.exp() / total).collect()
+                    };
+                    let (p, q) = (softmax(&new.0[start..end]), softmax(&old.0[start..end]));
+                    sums[0] += p[*a as usize].ln();
+                    sums[1] -= p.iter().map(|p| p * p.ln()).sum::<f64>();
+                    sums[2] += p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
+                    sums[3] += p.iter().zip(&q).map(|(p, q)| q * (q / p).ln()).sum::<f64>();
+                }
+            }
+        }
+        sums
+    }
+
+    #[test]
+    fn rows_agree_with_closed_forms_and_finite_differences_in_f64() {
+        const H: f64 = 1e-6;
+        let more = [Head::Gaussian { dim: 1 }, Head::Categorical { sizes: vec![2, 7, 3] }];
+        for (i, head) in heads().into_iter().chain(more).enumerate() {
+            let (k, e) = (head.outputs(), head.extra_params());
+            let draw = |n, index, scale: f32| -> (Vec<f32>, Vec<f64>) {
+                let x: Vec<f32> = normals(n, index + 10 * i as u64).iter().map(|x| scale * x).collect();
+                let wide = x.iter().map(|x| f64::from(*x)).collect();
+                (x, wide)
+            };
+            let ((outputs, outputs64), (log_std, log_std64)) = (draw(k, 1, 1.0), draw(e, 2, 0.3));
+            let ((mut old, old64), (log_std_old, log_std_old64)) = (draw(k, 3, 1.0), draw(e, 4, 0.3));
+            if let Head::Categorical { sizes } = &head {
+                let logits = old.clone();
+                log_softmax(sizes, &logits, &mut old);
+            }
+            let action = actions(&head, 3, 5)[2 * head.action_len()..].to_vec();
+            let mut density = Density::default();
+            density.share(&head, &log_std, &log_std_old);
+            let ours = [
+                density.read(&head, &outputs, &action),
+                density.entropy(&head),
+                density.kl(&head, &outputs, &old),
+                density.kl_old_new(&head, &outputs, &old),
+            ];
+            let at = |moved: Option<usize>, h: f64| {
+                let (mut outputs, mut log_std) = (outputs64.clone(), log_std64.clone());
+                if let Some(j) = moved {
+                    if j < k { outputs[j] += h } else { log_std[j - k] += h }
+                }
+                terms(&head, (&outputs, &log_std), (&old64, &log_std_old64), &action)
+            };
+            close(&ours, &at(None, 0.0), 1e-5);
+
+            let row = Row { action: &action, old: &old, log_prob_old: 0.0, advantage: 0.0 };
+            let weights = [0.7, -0.4, 1.3];
+            let (mut d_outputs, mut d_extra) = (vec![9.0; k], vec![2.0; e]);
+            density.backward(&head, &outputs, &row, weights, &mut d_outputs, &mut d_extra);
+            let loss = |j: usize, h: f64| {
+                at(Some(j), h).iter().zip(weights).map(|(x, w)| x * f64::from(w)).sum::<f64>()
+            };
+            let numeric: Vec<f64> = (0..k + e).map(|j| (loss(j, H) - loss(j, -H)) / (2.0 * H)).collect();
+            close(&d_outputs, &numeric[..k], 1e-5);
+            let added: Vec<f32> = d_extra.iter().map(|d| d - 2.0).collect();
+            close(&added, &numeric[k..], 1e-5);
+        }
+    }
+
+    #[test]
+    fn log_softmax_survives_logits_far_apart() {
+        let mut out = [0.0; 5];
+        log_softmax(&[3, 2], &[-200.0, 60.0, -300.0, 1e4, 1e4], &mut out);
+        close(&out, &[-260.0, 0.0, -360.0, -std::f64::consts::LN_2, -std::f64::consts::LN_2], 1e-6);
+    }
+}

@@ -1,0 +1,118 @@
+//! Memory and transfers: no heap allocation per environment step or minibatch, nothing read back inside an iteration.
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use common::{build, learners, options};
+use steadfast_agents::core::device::{Transfers, transfers};
+use steadfast_agents::{Device, Entry};
+
+/// Counts the calling thread's allocations.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of an iteration once buffers have grown, with its finished episodes.
+fn allocations(entry: &Entry, env: &str, horizon: usize, epochs: usize) -> (u64, u64) {
+    let own = match entry.name {
+        "ppo" => format!("epochs = {epochs}\nminibatch = 32\nentropy_coef = 0.01"),
+        "trpo" => format!("critic_epochs = {epochs}\ncritic_minibatch = 32\ncg_iterations = 5"),
+        "mdpo" => format!("critic_epochs = {epochs}\ncritic_minibatch = 32\nm = {epochs}"),
+        name => panic!("'{name}' needs settings here"),
+    };
+    let text = format!(
+        "{own}\nnum_envs = 4\nhorizon = {horizon}\nhidden = [16]\nnormalize_obs = true\nnormalize_reward = true"
+    );
+    let (mut agent, mut envs) = build(entry, env, &options(entry, &text), 0, 1_000_000, Device::cpu(), 1);
+    for _ in 0..6 {
+        agent.iterate(&mut envs).unwrap();
+    }
+    envs.take_episodes();
+    let before = ALLOCATIONS.get();
+    agent.iterate(&mut envs).unwrap();
+    (ALLOCATIONS.get() - before, envs.take_episodes().len() as u64)
+}
+
+#[test]
+fn steps_and_minibatches_do_not_allocate() {
+    for entry in learners() {
+        for env in ["Pendulum-v1", "CartPole-v1", "probe/multi-discrete"] {
+            let (few, _) = allocations(entry, env, 64, 1);
+            for (horizon, epochs) in [(64, 8), (256, 8)] {
+                let (many, episodes) = allocations(entry, env, horizon, epochs);
+                // An iteration may allocate a little; a finished episode is handed over in memory of its own, in a
+                // list that grows.
+                let allowed = 40 + 2 * episodes;
+                println!("{} on {env}: {few} and {many} allocations, {episodes} episodes", entry.name);
+                assert!(
+                    few <= 40 + 2 * 256 && many <= allowed,
+                    "{} on {env}: {many} of {allowed}",
+                    entry.name
+                );
+            }
+        }
+    }
+}
+
+/// Transfers of one iteration with that many passes over the batch.
+fn transfers_of(entry: &Entry, device: &Device, epochs: usize) -> Transfers {
+    let own = match entry.name {
+        "ppo" => format!("epochs = {epochs}\nminibatch = 32"),
+        "trpo" => format!("critic_epochs = {epochs}\ncritic_minibatch = 32\ncg_iterations = 5"),
+        _ => format!("critic_epochs = {epochs}\ncritic_minibatch = 32\nm = {epochs}"),
+    };
+    let text = format!("{own}\nnum_envs = 2\nhorizon = 64\nhidden = [16]");
+    let (mut agent, mut envs) =
+        build(entry, "Pendulum-v1", &options(entry, &text), 0, 10_000, device.clone(), 1);
+    agent.iterate(&mut envs).unwrap();
+    let before = transfers();
+    agent.iterate(&mut envs).unwrap();
+    let after = transfers();
+    Transfers { uploads: after.uploads - before.uploads, downloads: after.downloads - before.downloads }
+}
+
+/// What a graphics device sees, counted on the CPU through the same code.
+#[test]
+fn nothing_is_read_back_inside_an_iteration() {
+    for entry in learners() {
+        assert_eq!(transfers_of(entry, &Device::cpu(), 3), Transfers::default(), "slices move nothing");
+        let (once, often) =
+            (transfers_of(entry, &Device::cpu_tensors(), 1), transfers_of(entry, &Device::cpu_tensors(), 5));
+        println!("{}: {once:?}, {often:?}", entry.name);
+        assert_eq!(once, often, "{}: transfers do not grow with the minibatches", entry.name);
+        if entry.name != "trpo" {
+            // Observations for the critic, then observations, actions, values, advantages, returns and the order of
+            // the minibatches; back come values, metrics and the parameters for acting.
+            assert_eq!(often, Transfers { uploads: 7, downloads: 3 }, "{}", entry.name);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Moving pictures of a trained policy: a GIF of an episode, or one of its moments as PNG.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use resvg::tiny_skia::{Color, FillRule, LineCap, Paint as Ink, PathBuilder, Pixmap, Stroke, Transform};
+use steadfast_agents::Agent;
+use steadfast_envs::scene::{Camera, Paint, Point, Scene, Shape};
+use steadfast_envs::{Env, rng, rng::Purpose};
+
+use crate::record::write_atomic;
+
+/// Pixels of the longer side of a picture.
+const SIZE: f64 = 480.0;
+/// Pictures a second that a GIF shows at most: viewers slow down what is faster.
+const MOST_FPS: f64 = 33.4;
+/// Vertical angle of view of a perspective picture, in rad.
+const ANGLE_OF_VIEW: f64 = 0.7;
+
+/// The file types that an episode can be drawn to.
+const TYPES: &str = ".gif (an episode) or .png (one moment)";
+
+/// Checks that `path` names a picture, before anything is played.
+///
+/// # Errors
+/// For another extension.
+pub fn check(path: &Path) -> Result<()> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("gif" | "png") => Ok(()),
+        _ => bail!("{}: the name of a picture must end in {TYPES}", path.display()),
+    }
+}
+
+/// Plays the first of the episodes that [`crate::train::evaluate`] plays, and draws it to `path`: all of it as a GIF,
+/// or its middle as a PNG.
+///
+/// # Errors
+/// For a task without a picture, another extension, and a file that cannot be written.
+pub fn episode(agent: &dyn Agent, make: fn() -> Box<dyn Env>, seed: u64, path: &Path) -> Result<()> {
+    check(path)?;
+    let scenes = play(agent, make, seed)?;
+    let bytes = if path.extension().is_some_and(|e| e == "gif") {
+        gif(&scenes)?
+    } else {
+        frame(&scenes[scenes.len() / 2])?.encode_png().context("cannot encode the picture")?
+    };
+    write_atomic(path, &bytes)
+}
+
+/// Every moment of the episode, its start and its end included.
+fn play(agent: &dyn Agent, make: fn() -> Box<dyn Env>, seed: u64) -> Result<Vec<Scene>> {
+    let mut env = make();
+    let spec = env.spec().clone();
+    let look = |env: &dyn Env| {
+        env.scene().ok_or_else(|| anyhow!("'{}' has no picture; `eval` without --render scores it", spec.id))
+    };
+    let bounds: Vec<(f64, f64)> = spec.agents.iter().flat_map(|a| a.action.bounds()).collect();
+    let (mut start, mut act) =
+        (rng::stream(seed, Purpose::Eval, 0), rng::stream(seed, Purpose::Eval, u64::MAX));
+    let (mut obs, mut rewards) = (vec![0.0f32; spec.obs_len()], vec![0.0; spec.agents.len()]);
+    let mut actions = vec![0.0f32; spec.action_len()];
+    env.reset(&mut start, &mut obs);
+    let mut scenes = vec![look(env.as_ref())?];
+    for _ in 0..spec.max_steps.unwrap_or(1000) {
+        agent.act(&obs, &mut actions, &mut act);
+        let clip = |(a, (low, high)): (&f32, &(f64, f64))| {
+            if env.clips_actions() { f64::from(*a) } else { f64::from(*a).clamp(*low, *high) }
+        };
+        let action: Vec<f64> = actions.iter().zip(&bounds).map(clip).collect();
+        let terminated = env.step(&action, &mut start, &mut obs, &mut rewards);
+        scenes.push(look(env.as_ref())?);
+        if terminated {
+            break;
+        }
+    }
+    Ok(scenes)
+}
+
+fn gif(scenes: &[Scene]) -> Result<Vec<u8>> {
+    // At the speed of the world: every n-th moment, shown for n steps, in hundredths of a second.
+    let every = (1.0 / (MOST_FPS * scenes[0].dt)).ceil().max(1.0);
+    let delay = (100.0 * every * scenes[0].dt).round().clamp(1.0, 1000.0) as u16;
+    let last = scenes.len() - 1;
+    let moments = (0..scenes.len()).filter(|i| i % every as usize == 0 || *i == last);
+    let first = frame(&scenes[0])?;
+    let (width, height) = (first.width() as u16, first.height() as u16);
+    let mut encoder = gif::Encoder::new(Vec::new(), width, height, &[])?;
+    encoder.set_repeat(gif::Repeat::Infinite)?;
+    for i in moments {
+        let mut pixels = frame(&scenes[i])?.take();
+        let mut frame = gif::Frame::from_rgba_speed(width, height, &mut pixels, 10);
+        // The end stays for a while, before it all begins again.
+        frame.delay = if i == last { delay.max(100) } else { delay };
+        encoder.write_frame(&frame)?;
+    }
+    Ok(encoder.into_inner()?)
+}
+
+/// One moment as pixels.
+///
+/// # Errors
+/// For a camera that sees nothing.
+pub fn frame(scene: &Scene) -> Result<Pixmap> {
+    let view = View::new(&scene.camera);
+    let mut canvas = Pixmap::new(view.width as u32, view.height as u32)
+        .ok_or_else(|| anyhow!("the camera of the task sees nothing"))?;
+    canvas.fill(Color::WHITE);
+    if scene.ground {
+        ground(&view, &scene.camera, &mut canvas);
+    }
+    // Far things first; a side view draws in the order given.
+    let mut shapes: Vec<&Shape> = scene.shapes.iter().collect();
+    shapes.sort_by(|a, b| view.depth_of(b).total_cmp(&view.depth_of(a)));
+    for shape in shapes {
+        draw(shape, &view, &mut canvas);
+    }
+    Ok(canvas)
+}
+
+/// How points of the world come to points of the picture.
+struct View {
+    width: f64,
+    height: f64,
+    /// Unit vectors to the right, up and away from the eye.
+    axes: [Point; 3],
+    eye: Point,
+    /// Pixels a metre: everywhere, or at distance 1 in perspective.
+    scale: f64,
+    perspective: bool,
+}
+
+fn dot(a: Point, b: Point) -> f64 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+
+impl View {
+    fn new(camera: &Camera) -> Self {
+        match *camera {
+            Camera::Side { centre: [x, z], width, height } => {
+                let scale = SIZE / width.max(height);
+                let axes = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]];
+                let (width, height) = ((width * scale).round(), (height * scale).round());
+                Self { width, height, axes, eye: [x, 0.0, z], scale, perspective: false }
+            }
+            Camera::Orbit { target, distance, azimuth, elevation } => {
+                let ((sa, ca), (se, ce)) = (azimuth.sin_cos(), elevation.sin_cos());
+                let axes = [[-sa, ca, 0.0], [-se * ca, -se * sa, ce], [-ce * ca, -ce * sa, -se]];
+                let eye = std::array::from_fn(|i| target[i] - distance * axes[2][i]);
+                let (width, height) = (SIZE, (0.75 * SIZE).round());
+                let scale = height / 2.0 / (ANGLE_OF_VIEW / 2.0).tan();
+                Self { width, height, axes, eye, scale, perspective: true }
+            }
+        }
+    }
+
+    /// Distance from the eye along the line of sight, in m.
+    fn depth(&self, p: Point) -> f64 {
+        dot(std::array::from_fn(|i| p[i] - self.eye[i]), self.axes[2])
+    }
+
+    fn depth_of(&self, shape: &Shape) -> f64 {
+        if !self.perspective {
+            return 0.0;
+        }
+        let points: &[Point] = match shape {
+            Shape::Capsule { from, to, .. } => &[*from, *to],
+            Shape::Polygon { corners, .. } => corners,
+            Shape::Line { points, .. } => points,
+        };
+        points.iter().map(|p| self.depth(*p)).sum::<f64>() / points.len().max(1) as f64
+    }
+
+    /// Pixels a metre at `p`.
+    fn scale_at(&self, p: Point) -> f64 {
+        if self.perspective { self.scale / self.depth(p).max(0.05) } else { self.scale }
+    }
+
+    /// Place in the picture, in pixels from its upper left corner.
+    fn project(&self, p: Point) -> (f32, f32) {
+        let relative = std::array::from_fn(|i| p[i] - self.eye[i]);
+        let scale = self.scale_at(p);
+        let x = self.width / 2.0 + scale * dot(relative, self.axes[0]);
+        let y = self.height / 2.0 - scale * dot(relative, self.axes[1]);
+        (x as f32, y as f32)
+    }
+}
+
+/// Colours that people with any colour vision tell apart (Okabe and Ito), on white.
+fn ink(paint: Paint) -> Ink<'static> {
+    let (r, g, b) = match paint {
+        Paint::Body => (0x00, 0x72, 0xb2),
+        Paint::Accent => (0xd5, 0x5e, 0x00),
+        Paint::Goal => (0x00, 0x9e, 0x73),
+        Paint::Still => (0x50, 0x50, 0x50),
+    };
+    solid(r, g, b)
+}
+
+fn solid(r: u8, g: u8, b: u8) -> Ink<'static> {
+    let mut ink = Ink::default();
+    ink.set_color_rgba8(r, g, b, 0xff);
+    ink.anti_alias = true;
+    ink
+}
+
+fn draw(shape: &Shape, view: &View, canvas: &mut Pixmap) {
+    match shape {
+        Shape::Capsule { from, to, radius, paint } => {
+            let middle = std::array::from_fn(|i| (from[i] + to[i]) / 2.0);
+            let width = (2.0 * radius * view.scale_at(middle)) as f32;
+            // A light edge keeps limbs apart that lie over one another.
+            thick(*from, *to, width + 2.0, &solid(0xff, 0xff, 0xff), view, canvas);
+            thick(*from, *to, width, &ink(*paint), view, canvas);
+        }
+        Shape::Polygon { corners, paint } => {
+            let mut builder = PathBuilder::new();
+            for (i, corner) in corners.iter().enumerate() {
+                let (x, y) = view.project(*corner);
+                if i == 0 { builder.move_to(x, y) } else { builder.line_to(x, y) }
+            }
+            builder.close();
+            if let Some(path) = builder.finish() {
+                canvas.fill_path(&path, &ink(*paint), FillRule::Winding, Transform::identity(), None);
+            }
+        }
+        Shape::Line { points, paint } => stroke(points, 2.0, &ink(*paint), view, canvas),
+    }
+}
+
+/// A line with round ends; a disc where it has no length, which no pen would draw.
+fn thick(from: Point, to: Point, width: f32, ink: &Ink, view: &View, canvas: &mut Pixmap) {
+    let ((x0, y0), (x1, y1)) = (view.project(from), view.project(to));
+    if (x1 - x0).hypot(y1 - y0) > 0.1 {
+        stroke(&[from, to], width, ink, view, canvas);
+    } else if let Some(disc) = PathBuilder::from_circle(x0, y0, width / 2.0) {
+        canvas.fill_path(&disc, ink, FillRule::Winding, Transform::identity(), None);
+    }
+}
+
+fn stroke(points: &[Point], width: f32, ink: &Ink, view: &View, canvas: &mut Pixmap) {
+    let mut builder = PathBuilder::new();
+    for (i, point) in points.iter().enumerate() {
+        let (x, y) = view.project(*point);
+        if i == 0 { builder.move_to(x, y) } else { builder.line_to(x, y) }
+    }
+    if let Some(path) = builder.finish() {
+        let stroke = Stroke { width, line_cap: LineCap::Round, ..Stroke::default() };
+        canvas.stroke_path(&path, ink, &stroke, Transform::identity(), None);
+    }
+}
+
+/// The plane z = 0: in a side view a line with a mark every metre, in perspective a grid of metres.
+fn ground(view: &View, camera: &Camera, canvas: &mut Pixmap) {
+    let grey = solid(0xc8, 0xc8, 0xc8);
+    match *camera {
+        Camera::Side { centre: [x, _], width, .. } => {
+            let (left, right) = (x - width, x + width);
+            stroke(&[[left, 0.0, 0.0], [right, 0.0, 0.0]], 2.0, &ink(Paint::Still), view, canvas);
+            for metre in left.ceil() as i64..=right.floor() as i64 {
+                let x = metre as f64;
+                let depth = if metre % 5 == 0 { 0.12 } else { 0.06 };
+                stroke(&[[x, 0.0, 0.0], [x, 0.0, -depth]], 2.0, &ink(Paint::Still), view, canvas);
+            }
+        }
+        Camera::Orbit { target, distance, .. } => {
+            // Cells by themselves, so that none reaches behind the eye.
+            let reach = (2.0 * distance).ceil().min(60.0) as i64;
+            let (x0, y0) = (target[0].round() as i64, target[1].round() as i64);
+            let seen = |p: Point| view.depth(p) > 0.2;
+            for i in -reach..=reach {
+                for j in -reach..=reach {
+                    let at = |di: i64, dj: i64| [(x0 + i + di) as f64, (y0 + j + dj) as f64, 0.0];
+                    for other in [at(1, 0), at(0, 1)] {
+                        if seen(at(0, 0)) && seen(other) {
+                            stroke(&[at(0, 0), other], 1.0, &grey, view, canvas);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use steadfast_envs::scene::{ball, slab};
+
+    fn colour(canvas: &Pixmap, x: u32, y: u32) -> [u8; 3] {
+        let pixel = canvas.pixel(x, y).unwrap();
+        [pixel.red(), pixel.green(), pixel.blue()]
+    }
+
+    const BLUE: [u8; 3] = [0x00, 0x72, 0xb2];
+    const RED: [u8; 3] = [0xd5, 0x5e, 0x00];
+
+    #[test]
+    fn a_side_view_puts_metres_where_they_belong() {
+        // 4 m across 480 pixels: 120 pixels a metre, z up.
+        let shapes =
+            vec![ball([1.0, 0.5], 0.1, Paint::Body), slab([-1.0, 0.0], [0.2, 0.1], 0.0, Paint::Accent)];
+        let canvas = frame(&Scene::side([0.0, 0.0], 4.0, 2.0, 0.05, shapes)).unwrap();
+        assert_eq!((canvas.width(), canvas.height()), (480, 240));
+        assert_eq!(colour(&canvas, 360, 60), BLUE);
+        assert_eq!(colour(&canvas, 360 + 11, 60), BLUE);
+        assert_eq!(colour(&canvas, 360 + 15, 60), [255; 3]);
+        assert_eq!(colour(&canvas, 120 - 22, 120 + 10), RED);
+        assert_eq!(colour(&canvas, 120 - 22, 120 + 14), [255; 3]);
+    }
+
+    #[test]
+    fn near_things_hide_far_ones_and_are_larger() {
+        let ball =
+            |y: f64, paint| Shape::Capsule { from: [0.0, y, 1.0], to: [0.0, y, 1.0], radius: 0.2, paint };
+        // The eye is on the −y side, at the height of the balls.
+        let camera =
+            Camera::Orbit { target: [0.0, 0.0, 1.0], distance: 5.0, azimuth: -1.570_796, elevation: 0.0 };
+        let look = |shapes| frame(&Scene { camera, ground: true, shapes, dt: 0.1 }).unwrap();
+        for shapes in [
+            vec![ball(-1.0, Paint::Body), ball(1.0, Paint::Accent)],
+            vec![ball(1.0, Paint::Accent), ball(-1.0, Paint::Body)],
+        ] {
+            assert_eq!(colour(&look(shapes), 240, 180), BLUE);
+        }
+        let size = |y| look(vec![ball(y, Paint::Body)]).pixels().iter().filter(|p| p.red() == 0).count();
+        assert!(size(-1.0) > 2 * size(2.0));
+    }
+
+    #[test]
+    fn every_classic_task_has_a_picture_and_every_picture_shows_something() {
+        for entry in steadfast_envs::REGISTRY.iter().filter(|e| !e.id.starts_with("probe/")) {
+            let mut env = (entry.make)();
+            let mut obs = vec![0.0; env.spec().obs_len()];
+            env.reset(&mut rng::stream(0, Purpose::Check, 0), &mut obs);
+            let canvas =
+                frame(&env.scene().unwrap_or_else(|| panic!("{} has no picture", entry.id))).unwrap();
+            let inked = canvas.pixels().iter().filter(|p| p.red() < 0xf0).count();
+            assert!(inked > 200, "{}: {inked} pixels", entry.id);
+        }
+    }
+
+    #[test]
+    fn a_gif_runs_at_the_speed_of_the_world() {
+        let scene = |dt| Scene::side([0.0; 2], 1.0, 1.0, dt, vec![ball([0.0; 2], 0.1, Paint::Body)]);
+        let read = |dt: f64, moments: usize| {
+            let bytes = gif(&vec![scene(dt); moments]).unwrap();
+            let mut decoder = gif::DecodeOptions::new().read_info(bytes.as_slice()).unwrap();
+            let mut delays = Vec::new();
+            while let Some(frame) = decoder.read_next_frame().unwrap() {
+                delays.push(frame.delay);
+            }
+            delays
+        };
+        assert_eq!(read(0.05, 4), [5, 5, 5, 100]);
+        // 8 ms a step are too fast for viewers: every fourth moment, and the last.
+        assert_eq!(read(0.008, 10), [3, 3, 3, 100]);
+    }
+}
