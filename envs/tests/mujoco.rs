@@ -436,3 +436,71 @@ fn loading_keeps_the_warm_start_and_refuses_holes() {
         assert!(error.contains("'qvel'") && error.contains("NaN"), "{error}");
     }
 }
+
+/// The policy of `fixtures/mujoco_returns.py`.
+fn policy(obs: &[f32], t: usize, high: &[f64]) -> Vec<f64> {
+    let act = |(i, high): (usize, &f64)| {
+        let feedback: f64 = obs[..obs.len().min(27)]
+            .iter()
+            .enumerate()
+            .map(|(j, x)| (7.0 * i as f64 + 3.0 * j as f64).sin() * f64::from(*x).clamp(-2.0, 2.0))
+            .sum();
+        let swing = (0.1 * t as f64 * (1 + i % 3) as f64 + i as f64).sin();
+        f64::from((high * (0.5 * swing + 0.5 * (0.5 * feedback).tanh())) as f32)
+    };
+    high.iter().enumerate().map(act).collect()
+}
+
+/// Mean and standard deviation of the returns of the policy, and mean length, from `seeds` seeds.
+fn returns(id: &str, seeds: u64, steps: usize) -> (f64, f64, f64) {
+    let mut env = make(id).unwrap();
+    let spec = env.spec().clone();
+    let high: Vec<f64> = spec.agents[0].action.bounds().iter().map(|b| b.1).collect();
+    let steps = steps.min(spec.max_steps.unwrap());
+    let mut obs = vec![0.0; spec.obs_len()];
+    let (mut returns, mut lengths) = (Vec::new(), 0);
+    for seed in 0..seeds {
+        let mut rng = stream(seed, Purpose::Check, 0);
+        env.reset(&mut rng, &mut obs);
+        let (mut total, mut reward, mut t, mut over) = (0.0, [0.0], 0, false);
+        while !over && t < steps {
+            over = env.step(&policy(&obs, t, &high), &mut rng, &mut obs, &mut reward);
+            total += reward[0];
+            t += 1;
+        }
+        returns.push(total);
+        lengths += t;
+    }
+    let n = seeds as f64;
+    let mean = returns.iter().sum::<f64>() / n;
+    let variance = returns.iter().map(|r| (r - mean) * (r - mean)).sum::<f64>() / (n - 1.0);
+    (mean, variance.sqrt(), lengths as f64 / n)
+}
+
+/// Resets and everything that follows them: the mean return is Gymnasium's, within three standard errors.
+#[test]
+fn a_fixed_policy_earns_what_it_earns_in_gymnasium() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/mujoco_returns.json");
+    let about: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let steps = about["steps"].as_u64().unwrap() as usize;
+    let check = |id: &'static str| {
+        let theirs = &about["tasks"][id];
+        let number = |key: &str| theirs[key].as_f64().unwrap();
+        let seeds = theirs["seeds"].as_u64().unwrap();
+        let (mean, std, length) = returns(id, seeds, steps);
+        let error = ((std * std + number("std").powi(2)) / seeds as f64).sqrt();
+        let z = (mean - number("mean")) / error.max(1e-12);
+        println!(
+            "{id}: {mean:.4} ± {std:.4}, length {length:.1}; Gymnasium {:.4} ± {:.4}, length {:.1}; {z:.2} standard errors",
+            number("mean"),
+            number("std"),
+            number("length_mean")
+        );
+        assert!(z.abs() <= 3.0, "{id} is {z:.2} standard errors away");
+    };
+    std::thread::scope(|scope| {
+        for (id, ..) in SPECS {
+            scope.spawn(move || check(id));
+        }
+    });
+}

@@ -5,6 +5,7 @@
 
 use super::constraint::Row;
 use super::model::{Geom, Pair, Shape};
+use super::profile::Profile;
 use super::sim::Sim;
 use super::spatial::{Vec3, add, add_scaled, cross, dot, normalize, scale, sub};
 
@@ -38,6 +39,26 @@ impl Contact {
                 add_scaled(along, self.tangents[1], mu * (f[2] - f[3]))
             }
         }
+    }
+}
+
+/// The test that most pairs fail: how far two shapes may be apart for their margins to meet. It keeps what the test of
+/// all pairs reads in a few kilobytes.
+pub(super) struct Nearness {
+    geoms: (u16, u16),
+    /// Whether the first shape is a plane, and the distance one along its normal.
+    plane: bool,
+    /// Largest distance of the centres along the normal, or its square.
+    most: f64,
+}
+
+impl Nearness {
+    pub(super) fn of(pair: &Pair, geoms: &[Geom], profile: Profile) -> Self {
+        let plane = geoms[pair.geoms.0].shape == Shape::Plane;
+        let margin = if profile.sums_margins() { pair.margin_sum } else { pair.margin_max };
+        let reach = pair.reach + margin;
+        let most = if plane { reach } else { reach * reach };
+        Self { geoms: (pair.geoms.0 as u16, pair.geoms.1 as u16), plane, most }
     }
 }
 
@@ -212,32 +233,24 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     /// Lists the contacts of all pairs.
     pub(super) fn collide(&mut self) {
         self.contacts.clear();
-        for (index, pair) in self.model.pairs.iter().enumerate() {
-            self.collide_pair(index, pair);
+        for index in 0..self.nearness.len() {
+            let near = &self.nearness[index];
+            let (g1, g2) = (usize::from(near.geoms.0), usize::from(near.geoms.1));
+            let between = sub(self.geom_xpos[g2], self.geom_xpos[g1]);
+            let apart = if near.plane { dot(between, self.geom_xaxis[g1]) } else { dot(between, between) };
+            if apart <= near.most {
+                self.touch(index);
+            }
         }
     }
 
-    fn pose(&self, geom: usize) -> Pose {
-        Pose { pos: self.geom_xpos[geom], axis: self.geom_xaxis[geom] }
-    }
-
-    #[inline(always)]
-    fn collide_pair(&mut self, index: usize, pair: &'static Pair) {
-        let (a, b) = (self.pose(pair.geoms.0), self.pose(pair.geoms.1));
-        let (ga, gb) = (&self.model.geoms[pair.geoms.0], &self.model.geoms[pair.geoms.1]);
+    /// Narrow phase of one pair.
+    fn touch(&mut self, index: usize) {
+        let pair = &self.model.pairs[index];
         let margin = if self.profile.sums_margins() { pair.margin_sum } else { pair.margin_max };
-        let between = sub(b.pos, a.pos);
-        let reach = pair.reach + margin;
-        let near = match ga.shape {
-            Shape::Plane => dot(between, a.axis) <= reach,
-            _ => dot(between, between) <= reach * reach,
-        };
-        if near {
-            self.touch(index, ga, a, gb, b, margin);
-        }
-    }
-
-    fn touch(&mut self, index: usize, ga: &Geom, a: Pose, gb: &Geom, b: Pose, margin: f64) {
+        let pose = |geom: usize| Pose { pos: self.geom_xpos[geom], axis: self.geom_xaxis[geom] };
+        let (a, b) = (pose(pair.geoms.0), pose(pair.geoms.1));
+        let (ga, gb) = (&self.model.geoms[pair.geoms.0], &self.model.geoms[pair.geoms.1]);
         let contacts = &mut self.contacts;
         let mut found = |touch: Touch, hint: Option<Vec3>| {
             let Touch { dist, pos, normal } = touch;

@@ -7,7 +7,7 @@
 
 use super::model::Impedance;
 use super::sim::{Sim, TREES};
-use super::spatial::{Vec3, add, cross, dot, sub};
+use super::spatial::{Vec3, add, cross, dot, scale, sub};
 
 /// Smallest softness.
 const MIN_SOFTNESS: f64 = 1e-15;
@@ -29,14 +29,10 @@ pub struct Row<const NV: usize> {
     pub rate: f64,
     /// Force.
     pub force: f64,
-    /// L⁻ᵀ Jᵀ, for projected Gauss-Seidel; so are the next three.
-    pub half: [f64; NV],
-    /// Force before the extrapolation of a sweep.
-    pub before: f64,
-    /// Force after it.
-    pub ahead: f64,
-    /// A place in the order of visits: which row comes there.
-    pub order: usize,
+    /// Where the Jacobian is not 0, largest first.
+    pub moves: &'static [usize],
+    /// The same, with all ancestors.
+    pub chains: &'static [usize],
     /// Group of trees that constraints join.
     pub island: usize,
 }
@@ -44,38 +40,53 @@ pub struct Row<const NV: usize> {
 /// Σ a b.
 #[inline(always)]
 pub(super) fn inner<const N: usize>(a: &[f64; N], b: &[f64; N]) -> f64 {
-    let mut sum = 0.0;
-    for i in 0..N {
-        sum += a[i] * b[i];
+    // Four sums side by side: one alone waits for each of its additions.
+    let mut sums = [0.0; 4];
+    let (whole, rest) = a.as_chunks::<4>();
+    for (a, b) in whole.iter().zip(b.as_chunks::<4>().0) {
+        for lane in 0..4 {
+            sums[lane] += a[lane] * b[lane];
+        }
     }
-    sum
+    for (lane, (a, b)) in rest.iter().zip(&b[N - rest.len()..]).enumerate() {
+        sums[lane] += a * b;
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
 impl<const NV: usize> Row<NV> {
-    fn new(jac: [f64; NV], softness: f64, impedance: &Impedance, d: f64, r: f64, qvel: &[f64; NV]) -> Self {
-        let aref = -impedance.damping * inner(&jac, qvel) - impedance.stiffness * d * r;
-        let hardness = 1.0 / softness;
-        Self {
-            jac,
-            softness,
-            hardness,
-            aref,
-            slack: 0.0,
-            rate: 0.0,
-            force: 0.0,
-            half: [0.0; NV],
-            before: 0.0,
-            ahead: 0.0,
-            order: 0,
-            island: 0,
-        }
+    /// No constraint yet: room for one.
+    pub(super) const EMPTY: Self = Self {
+        jac: [0.0; NV],
+        softness: 1.0,
+        hardness: 1.0,
+        aref: 0.0,
+        slack: 0.0,
+        rate: 0.0,
+        force: 0.0,
+        moves: &[],
+        chains: &[],
+        island: 0,
+    };
+
+    /// Sets everything but the Jacobian and where it is not 0: softness, the violation `r`, the impedance `d` there,
+    /// and the rate `v`.
+    fn set(&mut self, softness: f64, impedance: &Impedance, d: f64, r: f64, v: f64) {
+        self.softness = softness;
+        self.hardness = 1.0 / softness;
+        self.aref = -impedance.damping * v - impedance.stiffness * d * r;
     }
 }
 
 impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
+    /// Active constraints: limits, then contacts in order; by islands where there are several trees.
+    pub fn rows(&self) -> &[Row<NV>] {
+        &self.rows[..self.nefc]
+    }
+
     /// Writes the rows of all limits in reach, then those of all contacts.
     pub(super) fn make_constraints(&mut self) {
-        self.rows.clear();
+        self.nefc = 0;
         let model = self.model;
         for (i, dof) in model.dofs.iter().enumerate() {
             let Some(limit) = &dof.limit else { continue };
@@ -85,16 +96,17 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
                     let r = dist - limit.margin;
                     let d = limit.impedance.at(r);
                     let softness = ((1.0 - d) / d * limit.invweight).max(MIN_SOFTNESS);
-                    let mut jac = [0.0; NV];
-                    jac[i] = side;
-                    let mut row = Row::new(jac, softness, &limit.impedance, d, r, &self.qvel);
+                    let row = &mut self.rows[self.nefc];
+                    row.jac = [0.0; NV];
+                    row.jac[i] = side;
+                    (row.moves, row.chains) = (&limit.chain[..1], limit.chain);
                     row.island = model.bodies[dof.body].tree.unwrap_or(0);
-                    self.rows.push(row);
+                    row.set(softness, &limit.impedance, d, r, side * self.qvel[i]);
+                    self.nefc += 1;
                 }
             }
         }
         for k in 0..self.contacts.len() {
-            self.contacts[k].row = self.rows.len();
             self.contact_rows(k);
         }
         if model.trees > 1 {
@@ -102,48 +114,54 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         }
     }
 
+    /// The rows of a contact: one along its normal, or the edges n ± μt of its friction pyramid.
     fn contact_rows(&mut self, k: usize) {
-        let contact = self.contacts[k];
+        let first = self.nefc;
+        self.contacts[k].row = first;
+        let contact = &self.contacts[k];
         let pair = &self.model.pairs[contact.pair];
+        let (normal, [t1, t2], pos) = (contact.normal, contact.tangents, contact.pos);
         let margin = if self.profile.sums_margins() { pair.margin_sum } else { pair.margin_max };
         let r = contact.dist - margin;
         let impedance = &pair.impedance;
         let d = impedance.at(r);
-        // Jacobian of the relative velocity at the point, along the normal and the tangents.
-        let [t1, t2] = contact.tangents;
-        let mut along = [[0.0; NV]; 3];
-        for (dofs, sign) in [(pair.plus, 1.0), (pair.minus, -1.0)] {
-            for &i in dofs {
-                let v = self.point_motion(i, contact.pos);
-                along[0][i] = sign * dot(contact.normal, v);
-                if pair.friction.is_some() {
-                    along[1][i] = sign * dot(t1, v);
-                    along[2][i] = sign * dot(t2, v);
-                }
-            }
-        }
+        let mu = pair.friction.unwrap_or(0.0);
+        let count = if pair.friction.is_some() { 4 } else { 1 };
         let bodies = &self.model.bodies;
         let island = bodies[pair.bodies.1].tree.or(bodies[pair.bodies.0].tree).unwrap_or(0);
-        let mut push = |jac, softness| {
-            let row = Row::new(jac, softness, impedance, d, r, &self.qvel);
-            self.rows.push(Row { island, ..row });
-        };
-        match pair.friction {
-            None => push(along[0], ((1.0 - d) / d * pair.invweight).max(MIN_SOFTNESS)),
-            Some(mu) => {
-                let invweight = pair.invweight + mu * mu * pair.invweight;
-                let softness = 2.0 * mu * mu * ((1.0 - d) / d * invweight).max(MIN_SOFTNESS);
-                for tangent in [&along[1], &along[2]] {
-                    for mu in [mu, -mu] {
-                        let mut jac = along[0];
-                        for i in 0..NV {
-                            jac[i] += mu * tangent[i];
-                        }
-                        push(jac, softness);
+        for row in &mut self.rows[first..first + count] {
+            row.jac = [0.0; NV];
+            (row.moves, row.chains, row.island) = (pair.moves, pair.chains, island);
+        }
+        // Jacobian of the relative velocity at the point, and that velocity.
+        let mut velocity = [0.0; 4];
+        for (dofs, sign) in [(pair.plus, 1.0), (pair.minus, -1.0)] {
+            for &i in dofs {
+                let v = scale(self.point_motion(i, pos), sign);
+                let n = dot(normal, v);
+                if count == 1 {
+                    self.rows[first].jac[i] = n;
+                    velocity[0] += n * self.qvel[i];
+                } else {
+                    let (a, b) = (mu * dot(t1, v), mu * dot(t2, v));
+                    for (e, edge) in [n + a, n - a, n + b, n - b].into_iter().enumerate() {
+                        self.rows[first + e].jac[i] = edge;
+                        velocity[e] += edge * self.qvel[i];
                     }
                 }
             }
         }
+        let softness = match pair.friction {
+            None => ((1.0 - d) / d * pair.invweight).max(MIN_SOFTNESS),
+            Some(mu) => {
+                let invweight = pair.invweight + mu * mu * pair.invweight;
+                2.0 * mu * mu * ((1.0 - d) / d * invweight).max(MIN_SOFTNESS)
+            }
+        };
+        for (row, v) in self.rows[first..first + count].iter_mut().zip(velocity) {
+            row.set(softness, impedance, d, r, v);
+        }
+        self.nefc = first + count;
     }
 
     /// Velocity of a point that rests on what the degree of freedom moves, for a unit rate of it.
@@ -164,9 +182,10 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
                 island.iter_mut().filter(|i| **i == high).for_each(|i| *i = low);
             }
         }
-        self.rows.iter_mut().for_each(|row| row.island = island[row.island]);
+        let rows = &mut self.rows[..self.nefc];
+        rows.iter_mut().for_each(|row| row.island = island[row.island]);
         self.islands = island;
         // The forces of these models' contacts are not read one by one, so their rows may move.
-        self.rows.sort_unstable_by_key(|row| row.island);
+        rows.sort_unstable_by_key(|row| row.island);
     }
 }

@@ -1,7 +1,7 @@
 //! The equation of motion M q̈ + bias = passive + motors + constraints, by the recursive algorithms of
 //! Featherstone, *Rigid Body Dynamics Algorithms* (2008), chapters 5, 6 and 8.
 
-use super::model::{Dof, DofKind, Fluid};
+use super::model::{Dof, DofKind, Fluid, Up};
 use super::sim::Sim;
 use super::spatial::{
     Vec3, add, add_scaled6, cross, cross_force, cross_motion, dot, dot6, momentum, multiply, rotate,
@@ -9,22 +9,26 @@ use super::spatial::{
 };
 
 /// Factors a symmetric matrix as LᵀDL, without fill-in: an elimination from the leaves to the root touches
-/// only pairs of a degree of freedom and an ancestor. `ancestors` lists them, nearest first.
+/// only pairs of a degree of freedom and one that is `up` from it.
 #[inline(always)]
 pub(super) fn factor<const NV: usize>(
-    dofs: &'static [Dof; NV],
-    ancestors: impl Fn(&'static Dof) -> &'static [usize],
+    dofs: &[Dof; NV],
+    up: impl Fn(&Dof) -> Up,
     m: &mut [[f64; NV]; NV],
     diag_inv: &mut [f64; NV],
 ) {
     for k in (0..NV).rev() {
         let inv = 1.0 / m[k][k];
         diag_inv[k] = inv;
-        let up = ancestors(&dofs[k]);
         let row = m[k];
-        for (n, &i) in up.iter().enumerate() {
+        let Up { trunk, branch } = up(&dofs[k]);
+        for i in (0..trunk).chain(branch..k) {
             let a = row[i] * inv;
-            for &j in &up[n..] {
+            let Up { trunk, branch } = up(&dofs[i]);
+            for j in 0..trunk {
+                m[i][j] -= a * row[j];
+            }
+            for j in branch..=i {
                 m[i][j] -= a * row[j];
             }
             m[k][i] = a;
@@ -32,35 +36,32 @@ pub(super) fn factor<const NV: usize>(
     }
 }
 
-/// Solves LᵀDL x = b in place, for the factors of a mass matrix.
-#[inline(always)]
-pub(super) fn solve<const NV: usize>(
-    dofs: &'static [Dof; NV],
-    l: &[[f64; NV]; NV],
-    diag_inv: &[f64; NV],
-    x: &mut [f64; NV],
-) {
-    solve_along(dofs, |dof| dof.ancestors, l, diag_inv, x);
-}
-
 /// Solves LᵀDL x = b in place.
 #[inline(always)]
-pub(super) fn solve_along<const NV: usize>(
-    dofs: &'static [Dof; NV],
-    ancestors: impl Fn(&'static Dof) -> &'static [usize],
+pub(super) fn solve<const NV: usize>(
+    dofs: &[Dof; NV],
+    up: impl Fn(&Dof) -> Up,
     l: &[[f64; NV]; NV],
     diag_inv: &[f64; NV],
     x: &mut [f64; NV],
 ) {
     for i in (0..NV).rev() {
         let xi = x[i];
-        for &j in ancestors(&dofs[i]) {
+        let Up { trunk, branch } = up(&dofs[i]);
+        for j in 0..trunk {
+            x[j] -= l[i][j] * xi;
+        }
+        for j in branch..i {
             x[j] -= l[i][j] * xi;
         }
     }
     for i in 0..NV {
+        let Up { trunk, branch } = up(&dofs[i]);
         let mut xi = x[i] * diag_inv[i];
-        for &j in ancestors(&dofs[i]) {
+        for j in 0..trunk {
+            xi -= l[i][j] * x[j];
+        }
+        for j in branch..i {
             xi -= l[i][j] * x[j];
         }
         x[i] = xi;
@@ -82,12 +83,12 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         }
         for (i, dof) in model.dofs.iter().enumerate() {
             let force = momentum(&crb[dof.body], &self.cdof[i]);
-            self.qm[i][i] = dot6(&self.cdof[i], &force) + dof.armature;
-            for &j in dof.ancestors {
-                self.qm[i][j] = dot6(&self.cdof[j], &force);
-            }
+            let mut set = |j: usize, x: f64| (self.qm[i][j], self.qld[i][j]) = (x, x);
+            set(i, dot6(&self.cdof[i], &force) + dof.armature);
+            let Up { trunk, branch } = dof.ancestors;
+            (0..trunk).for_each(|j| set(j, dot6(&self.cdof[j], &force)));
+            (branch..i).for_each(|j| set(j, dot6(&self.cdof[j], &force)));
         }
-        self.qld = self.qm;
         factor(&model.dofs, |dof| dof.ancestors, &mut self.qld, &mut self.qld_diag_inv);
     }
 
@@ -97,11 +98,14 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         let mut y = [0.0; NV];
         for (i, dof) in self.model.dofs.iter().enumerate() {
             let row = &self.qm[i];
+            let Up { trunk, branch } = dof.ancestors;
             let mut sum = row[i] * x[i];
-            for &j in dof.ancestors {
+            let mut add = |j: usize| {
                 sum += row[j] * x[j];
                 y[j] += row[j] * x[i];
-            }
+            };
+            (0..trunk).for_each(&mut add);
+            (branch..i).for_each(&mut add);
             y[i] += sum;
         }
         y
@@ -111,14 +115,11 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     /// q̈ = 0 leaves, gravity as an acceleration of the base; inward the forces that they take.
     pub(super) fn velocities_and_bias(&mut self) {
         let model = self.model;
-        let mut acc = [[0.0; 6]; NB];
-        let mut force = [[0.0; 6]; NB];
-        for i in 0..3 {
-            acc[0][3 + i] = -model.gravity[i];
-        }
+        let [x, y, z] = model.gravity;
+        self.cacc[0] = [0.0, 0.0, 0.0, -x, -y, -z];
         for b in 1..NB {
             let body = &model.bodies[b];
-            let (mut v, mut a) = (self.cvel[body.parent], acc[body.parent]);
+            let (mut v, mut a) = (self.cvel[body.parent], self.cacc[body.parent]);
             for d in body.dofs.0..body.dofs.1 {
                 let (cdof, qd) = (&self.cdof[d], self.qvel[d]);
                 match model.dofs[d].kind {
@@ -140,17 +141,17 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
             if body.tree.is_some() {
                 let inertia = &self.cinert[b];
                 let gyroscopic = cross_force(&v, &momentum(inertia, &v));
-                force[b] = momentum(inertia, &a);
-                add_scaled6(&mut force[b], &gyroscopic, 1.0);
+                self.cfrc_int[b] = momentum(inertia, &a);
+                add_scaled6(&mut self.cfrc_int[b], &gyroscopic, 1.0);
             }
-            (self.cvel[b], acc[b]) = (v, a);
+            (self.cvel[b], self.cacc[b]) = (v, a);
         }
         for b in (1..NB).rev() {
-            let f = force[b];
+            let f = self.cfrc_int[b];
             for d in model.bodies[b].dofs.0..model.bodies[b].dofs.1 {
                 self.qfrc_bias[d] = dot6(&self.cdof[d], &f);
             }
-            add_scaled6(&mut force[model.bodies[b].parent], &f, 1.0);
+            add_scaled6(&mut self.cfrc_int[model.bodies[b].parent], &f, 1.0);
         }
     }
 
@@ -228,7 +229,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         self.cfrc_ext = [[0.0; 6]; NB];
         for contact in &self.contacts {
             let pair = &self.model.pairs[contact.pair];
-            let force = contact.force(&self.rows, pair.friction);
+            let force = contact.force(self.rows(), pair.friction);
             for (body, sign) in [(pair.bodies.0, -1.0), (pair.bodies.1, 1.0)] {
                 if let Some(tree) = self.model.bodies[body].tree {
                     let torque = cross(sub(contact.pos, self.com[tree]), force);

@@ -49,7 +49,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         }
         let mut diag_inv = [0.0; NV];
         factor(&self.model.dofs, |dof| dof.ancestors, &mut m, &mut diag_inv);
-        solve(&self.model.dofs, &m, &diag_inv, &mut step);
+        solve(&self.model.dofs, |dof| dof.ancestors, &m, &diag_inv, &mut step);
         self.qacc_warmstart = self.qacc;
         for i in 0..NV {
             self.qvel[i] += h * step[i];

@@ -83,6 +83,17 @@ pub enum DofKind {
     FreeTurn,
 }
 
+/// The degrees of freedom between one of number i and the root: 0..trunk and branch..i.
+///
+/// Numbers go depth first, and every model is a chain with branches that are chains: two ranges always do.
+#[derive(Clone, Copy, Debug)]
+pub struct Up {
+    /// End of the first range.
+    pub trunk: usize,
+    /// Start of the second range.
+    pub branch: usize,
+}
+
 /// One degree of freedom.
 pub struct Dof {
     /// Name of its joint.
@@ -91,10 +102,10 @@ pub struct Dof {
     pub kind: DofKind,
     /// The body that it moves.
     pub body: usize,
-    /// The degrees of freedom that move its own axis: from the parent up to the root.
-    pub ancestors: &'static [usize],
+    /// The degrees of freedom that move its own axis.
+    pub ancestors: Up,
     /// The same, with those of another tree that a contact may couple to it.
-    pub coupled: &'static [usize],
+    pub coupled: Up,
     /// A point of the axis, in the body's frame.
     pub pos: Vec3,
     /// Unit axis in the body's frame.
@@ -111,6 +122,8 @@ pub struct Dof {
 
 /// Limits of one coordinate.
 pub struct Limit {
+    /// Its degree of freedom, then the ancestors, nearest first.
+    pub chain: &'static [usize],
     /// Lower limit.
     pub low: f64,
     /// Upper limit.
@@ -166,6 +179,10 @@ pub struct Pair {
     pub plus: &'static [usize],
     /// Degrees of freedom that move the first body but not the second.
     pub minus: &'static [usize],
+    /// Both of these, largest first.
+    pub moves: &'static [usize],
+    /// The degrees of freedom that move either body, largest first.
+    pub chains: &'static [usize],
     /// Distance from which the contact acts: the sum of the shapes' margins (MuJoCo from 3.5).
     pub margin_sum: f64,
     /// The same as the larger of the margins (MuJoCo before 3.5).

@@ -2,7 +2,7 @@
 //! stop: the result is not fully converged, so the rules are part of it.
 
 use super::constraint::{Row, inner};
-use super::dynamics::{factor, solve, solve_along};
+use super::dynamics::{factor, solve};
 use super::sim::Sim;
 
 /// When to stop, relative to the scale of the cost.
@@ -120,8 +120,9 @@ impl<const NV: usize> Line<'_, NV> {
 impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     /// Finds `qacc`, the forces of the rows and `qfrc_constraint`.
     pub(super) fn newton(&mut self) {
-        let mut rows = std::mem::take(&mut self.rows);
-        let warm = self.cost(&self.qacc_warmstart, &rows);
+        let mut all = std::mem::take(&mut self.rows);
+        let rows = &mut all[..self.nefc];
+        let warm = self.cost(&self.qacc_warmstart, rows);
         let smooth =
             rows.iter().map(|row| row_cost(inner(&row.jac, &self.qacc_smooth) - row.aref, row)).sum();
         let start = if warm > smooth { self.qacc_smooth } else { self.qacc_warmstart };
@@ -129,7 +130,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         self.qfrc_constraint = [0.0; NV];
         if self.model.trees == 1 {
             self.qacc = start;
-            self.newton_island(&mut rows, None);
+            self.newton_island(rows, None);
         } else {
             // The rows are sorted by islands, and no row touches two.
             for rows in rows.chunk_by_mut(|a, b| a.island == b.island) {
@@ -142,7 +143,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
                 self.newton_island(rows, Some(island));
             }
         }
-        self.rows = rows;
+        self.rows = all;
     }
 
     fn in_island(&self, dof: usize, island: usize) -> bool {
@@ -180,7 +181,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         'solve: {
             if decrement && small(inner(&grad, &grad).sqrt()) {
                 let mut step = grad;
-                solve(dofs, &self.qld, &self.qld_diag_inv, &mut step);
+                solve(dofs, |dof| dof.ancestors, &self.qld, &self.qld_diag_inv, &mut step);
                 if small(0.5 * inner(&grad, &step)) {
                     break 'solve;
                 }
@@ -253,20 +254,17 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         let dofs = &self.model.dofs;
         let mut h = self.qm;
         for row in rows.iter().filter(|row| row.slack < 0.0) {
-            for (i, dof) in dofs.iter().enumerate() {
+            for (n, &i) in row.moves.iter().enumerate() {
                 let a = row.hardness * row.jac[i];
-                if a != 0.0 {
-                    h[i][i] += a * row.jac[i];
-                    for &j in dof.coupled {
-                        h[i][j] += a * row.jac[j];
-                    }
+                for &j in &row.moves[n..] {
+                    h[i][j] += a * row.jac[j];
                 }
             }
         }
         let mut diag_inv = [0.0; NV];
         factor(dofs, |dof| dof.coupled, &mut h, &mut diag_inv);
         let mut step = *grad;
-        solve_along(dofs, |dof| dof.coupled, &h, &diag_inv, &mut step);
+        solve(dofs, |dof| dof.coupled, &h, &diag_inv, &mut step);
         step
     }
 }
@@ -282,7 +280,7 @@ fn forces<const NV: usize>(rows: &mut [Row<NV>]) -> [f64; NV] {
     for row in rows {
         row.force = if row.slack < 0.0 { -row.hardness * row.slack } else { 0.0 };
         if row.force != 0.0 {
-            for i in 0..NV {
+            for &i in row.moves {
                 total[i] += row.force * row.jac[i];
             }
         }

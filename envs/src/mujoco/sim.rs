@@ -1,8 +1,9 @@
 //! The state of one simulation, and everything that a forward evaluation derives from it.
 
-use super::collision::Contact;
+use super::collision::{Contact, Nearness};
 use super::constraint::Row;
-use super::model::{Model, Solver};
+use super::model::{Model, Solver, Up};
+use super::pgs::Dual;
 use super::profile::Profile;
 use super::spatial::{IDENTITY, Inertia, Mat3, Spatial, Vec3};
 
@@ -50,6 +51,10 @@ pub struct Sim<const NQ: usize, const NV: usize, const NB: usize> {
     pub cinert: [Inertia; NB],
     /// Velocities of the bodies.
     pub cvel: [Spatial; NB],
+    /// Accelerations of the bodies that q̈ = 0 leaves, gravity included.
+    pub(super) cacc: [Spatial; NB],
+    /// Forces between bodies and parents for these.
+    pub(super) cfrc_int: [Spatial; NB],
     /// Motions that the degrees of freedom allow.
     pub(super) cdof: [Spatial; NV],
     /// Their rates of change.
@@ -78,14 +83,18 @@ pub struct Sim<const NQ: usize, const NV: usize, const NB: usize> {
 
     /// Forces of contacts on the bodies, see [`Self::sum_contact_forces`].
     pub cfrc_ext: [Spatial; NB],
+    /// The quick test of each pair.
+    pub(super) nearness: Vec<Nearness>,
     /// Points of contact.
     pub contacts: Vec<Contact>,
-    /// Active constraints: limits, then contacts in order.
+    /// Room for all constraints that can be active together.
     pub(super) rows: Vec<Row<NV>>,
+    /// Number of active constraints.
+    pub(super) nefc: usize,
     /// The first tree of each tree's island.
     pub(super) islands: [usize; TREES],
-    /// J M⁻¹ Jᵀ + R, for projected Gauss-Seidel: square, as large as `rows`.
-    pub(super) dual: Vec<f64>,
+    /// Memory of projected Gauss-Seidel, for models that it solves.
+    pub(super) dual: Option<Box<Dual>>,
     /// Iterations that the solver took.
     pub niter: usize,
 }
@@ -97,7 +106,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         let contacts = 2 * model.pairs.len();
         let of_pair = |p: &super::model::Pair| 2 * if p.friction.is_some() { 4 } else { 1 };
         let rows = model.pairs.iter().map(of_pair).sum::<usize>() + NV;
-        let dual = if model.solver == Solver::Pgs { rows * rows } else { 0 };
+        let dual = (model.solver == Solver::Pgs).then(|| Box::new(Dual::new(rows, NV, model.iterations)));
         Self {
             model,
             profile,
@@ -116,6 +125,8 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
             com: [[0.0; 3]; TREES],
             cinert: [[0.0; 10]; NB],
             cvel: [[0.0; 6]; NB],
+            cacc: [[0.0; 6]; NB],
+            cfrc_int: [[0.0; 6]; NB],
             cdof: [[0.0; 6]; NV],
             cdof_dot: [[0.0; 6]; NV],
             qm: [[0.0; NV]; NV],
@@ -129,10 +140,12 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
             qacc_smooth: [0.0; NV],
             qacc: [0.0; NV],
             cfrc_ext: [[0.0; 6]; NB],
+            nearness: model.pairs.iter().map(|p| Nearness::of(p, model.geoms, profile)).collect(),
             contacts: Vec::with_capacity(contacts),
-            rows: Vec::with_capacity(rows),
+            rows: vec![Row::EMPTY; rows],
+            nefc: 0,
             islands: std::array::from_fn(|tree| tree),
-            dual: vec![0.0; dual],
+            dual,
             niter: 0,
         }
     }
@@ -164,7 +177,13 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
             self.qfrc_smooth[i] = self.qfrc_passive[i] - self.qfrc_bias[i] + self.qfrc_actuator[i];
         }
         self.qacc_smooth = self.qfrc_smooth;
-        super::dynamics::solve(&self.model.dofs, &self.qld, &self.qld_diag_inv, &mut self.qacc_smooth);
+        super::dynamics::solve(
+            &self.model.dofs,
+            |dof| dof.ancestors,
+            &self.qld,
+            &self.qld_diag_inv,
+            &mut self.qacc_smooth,
+        );
         self.make_constraints();
         self.constrain();
     }
@@ -172,7 +191,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     /// Finds the constraint forces and the acceleration.
     fn constrain(&mut self) {
         self.niter = 0;
-        if self.rows.is_empty() {
+        if self.nefc == 0 {
             self.qacc = self.qacc_smooth;
             self.qfrc_constraint = [0.0; NV];
             return;
@@ -183,17 +202,13 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         }
     }
 
-    /// Active constraints: limits, then contacts in order; by islands where there are several trees.
-    pub fn rows(&self) -> &[Row<NV>] {
-        &self.rows
-    }
-
     /// The mass matrix in full.
     pub fn mass(&self) -> [[f64; NV]; NV] {
         let mut full = [[0.0; NV]; NV];
         for (i, dof) in self.model.dofs.iter().enumerate() {
             full[i][i] = self.qm[i][i];
-            for &j in dof.ancestors {
+            let Up { trunk, branch } = dof.ancestors;
+            for j in (0..trunk).chain(branch..i) {
                 (full[i][j], full[j][i]) = (self.qm[i][j], self.qm[i][j]);
             }
         }

@@ -175,7 +175,13 @@ pub fn turn_quat(q: [f64; 4], omega: Vec3, time: f64) -> [f64; 4] {
 /// Scalar product of a motion and a force.
 #[inline(always)]
 pub fn dot6(a: &Spatial, b: &Spatial) -> f64 {
-    (a[0] * b[0] + a[1] * b[1] + a[2] * b[2]) + (a[3] * b[3] + a[4] * b[4] + a[5] * b[5])
+    // Two sums side by side.
+    let (mut even, mut odd) = (a[0] * b[0], a[1] * b[1]);
+    for i in [2, 4] {
+        even += a[i] * b[i];
+        odd += a[i + 1] * b[i + 1];
+    }
+    even + odd
 }
 
 /// a + s b, in place.

@@ -28,12 +28,12 @@ pub static MODEL: Model<2, 2, 3> = Model {
             principal: [0.1887497668730885, 0.1887497668730885, 0.0059064963098460705], irot: [-0.9999986111140046, 0.0, -0.001666664351856578, 0.0, 0.9999999999999999, 0.0, 0.001666664351856578, -0.0, -0.9999986111140046] },
     ],
     dofs: [
-        Dof { joint: "slider", kind: DofKind::Slide, body: 1, ancestors: &[], coupled: &[],
+        Dof { joint: "slider", kind: DofKind::Slide, body: 1, ancestors: Up { trunk: 0, branch: 0 }, coupled: Up { trunk: 0, branch: 0 },
             pos: [0.0, 0.0, 0.0], axis: [1.0, 0.0, 0.0], stiffness: 0.0, damping: 1.0, armature: 0.0,
-            limit: Some(Limit { low: -1.0, high: 1.0, margin: 0.0, invweight: 0.08367433805859587, impedance: Impedance::new([0.02, 1.0], [0.9, 0.95, 0.001, 0.5, 2.0], 0.02) }) },
-        Dof { joint: "hinge", kind: DofKind::Hinge, body: 2, ancestors: &[0], coupled: &[0],
+            limit: Some(Limit { chain: &[0], low: -1.0, high: 1.0, margin: 0.0, invweight: 0.08367433805859587, impedance: Impedance::new([0.02, 1.0], [0.9, 0.95, 0.001, 0.5, 2.0], 0.02) }) },
+        Dof { joint: "hinge", kind: DofKind::Hinge, body: 2, ancestors: Up { trunk: 0, branch: 0 }, coupled: Up { trunk: 0, branch: 0 },
             pos: [0.0, 0.0, 0.0], axis: [0.0, 1.0, 0.0], stiffness: 0.0, damping: 1.0, armature: 0.0,
-            limit: Some(Limit { low: -1.5707963267948966, high: 1.5707963267948966, margin: 0.0, invweight: 2.023912919848819, impedance: Impedance::new([0.02, 1.0], [0.9, 0.95, 0.001, 0.5, 2.0], 0.02) }) },
+            limit: Some(Limit { chain: &[1, 0], low: -1.5707963267948966, high: 1.5707963267948966, margin: 0.0, invweight: 2.023912919848819, impedance: Impedance::new([0.02, 1.0], [0.9, 0.95, 0.001, 0.5, 2.0], 0.02) }) },
     ],
     geoms: &[
         Geom { shape: Shape::Capsule, body: 0, pos: [0.0, 0.0, 0.0], axis: [1.0000000000000002, 0.0, 0.0], radius: 0.02, half: 1.0, collides: false },
