@@ -1,8 +1,8 @@
 //! Reinforcement-learning agents: one algorithm, one file, on the shared [`core`].
 //!
 //! An agent author writes one turn of the paper's outer loop ([`Agent::iterate`]): collect, estimate advantages,
-//! update. Agents know no files, no clock and no CSV. To add one: a file like `ppo.rs`, and its
-//! block in [`REGISTRY`].
+//! update. Agents know no files and no CSV; the only clock is the profiler's ([`core::profile`]). To add one: a
+//! file like `ppo.rs`, and its block in [`REGISTRY`].
 
 pub mod config;
 pub mod core;

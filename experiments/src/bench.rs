@@ -158,19 +158,32 @@ fn fastest(blocks: usize, mut work: impl FnMut() -> Result<()>) -> Result<(f64, 
     Ok((best, worst / best))
 }
 
-/// Microseconds of one call, from blocks of about ten milliseconds; with the spread.
-fn micros(mut work: impl FnMut()) -> Result<(f64, f64)> {
-    let start = Instant::now();
-    let mut calls = 0;
-    while start.elapsed().as_secs_f64() < 0.01 {
-        work();
-        calls += 1;
-    }
-    let (seconds, spread) = fastest(30, || {
+/// Microseconds of one call of `work`, with the spread, and of one of `reference`: the fastest of blocks of about
+/// ten milliseconds that take turns, so that a busy machine slows both.
+fn beside(mut work: impl FnMut(), mut reference: impl FnMut()) -> ((f64, f64), f64) {
+    let calls = |work: &mut dyn FnMut()| {
+        let start = Instant::now();
+        let mut calls = 0;
+        while start.elapsed().as_secs_f64() < 0.01 {
+            work();
+            calls += 1;
+        }
+        calls
+    };
+    let block = |work: &mut dyn FnMut(), calls: u32| {
+        let start = Instant::now();
         (0..calls).for_each(|_| work());
-        Ok(())
-    })?;
-    Ok((seconds / f64::from(calls) * 1e6, spread))
+        start.elapsed().as_secs_f64() / f64::from(calls) * 1e6
+    };
+    let counts = (calls(&mut work), calls(&mut reference));
+    let (mut best, mut worst, mut best_reference) = (f64::INFINITY, 0.0f64, f64::INFINITY);
+    for _ in 0..30 {
+        let micros = block(&mut work, counts.0);
+        best = best.min(micros);
+        worst = worst.max(micros);
+        best_reference = best_reference.min(block(&mut reference, counts.1));
+    }
+    ((best, worst / best), best_reference)
 }
 
 fn envs(show: &mut Show) -> Result<()> {
@@ -240,7 +253,7 @@ fn build(
 fn training(agent: &str, preset: &str, env: &str, set: &str, device: &Device) -> Result<(f64, f64)> {
     let (mut agent, mut envs, _) = build(agent, preset, env, set, device)?;
     let steps = agent.steps_per_iteration() as f64;
-    let (seconds, spread) = fastest(5, || {
+    let (seconds, spread) = fastest(10, || {
         agent.iterate(&mut envs)?;
         envs.take_episodes();
         Ok(())
@@ -298,9 +311,9 @@ fn update(show: &mut Show) -> Result<()> {
         for rows in [1, 64] {
             let obs = numbers(rows * OBS);
             let (mut work, mut actions) = (Workspace::default(), vec![0.0; rows * ACTIONS]);
-            let ours = micros(|| policy.greedy(&obs, &mut work, &mut actions))?;
             let mut floor = Floor::new(hidden, ACTIONS, rows);
-            let bare = micros(|| floor.forward(&obs))?.0;
+            let (ours, bare) =
+                beside(|| policy.greedy(&obs, &mut work, &mut actions), || floor.forward(&obs));
             let name = format!("inference {OBS}-{hidden}-{hidden}-{ACTIONS} rows {rows}");
             show(vec![Line::new("update", name, "us", ours, "the bare arithmetic", bare)])?;
         }
@@ -324,17 +337,17 @@ fn update(show: &mut Show) -> Result<()> {
         });
         let (policy_loss, value_loss) =
             (ClippedSurrogate { clip: 0.2, entropy: 0.0 }, SquaredError { clip: 0.0, weight: 0.5 });
-        let ours = micros(|| {
+        let obs = numbers(minibatch * OBS);
+        let mut floors = [ACTIONS, 1].map(|outputs| Floor::new(hidden, outputs, minibatch));
+        let one_update = || {
             rows.standardize_advantage(1e-8);
             policy.grad(&rows, &policy_loss);
             critic.grad(&rows, &value_loss);
             clip_global_norm([&mut policy.weights, &mut critic.weights], 0.5);
             policy_adam.step(&mut policy.weights, 1e-5);
             critic_adam.step(&mut critic.weights, 1e-5);
-        })?;
-        let obs = numbers(minibatch * OBS);
-        let mut floors = [ACTIONS, 1].map(|outputs| Floor::new(hidden, outputs, minibatch));
-        let bare = micros(|| floors.iter_mut().for_each(|floor| floor.update(&obs)))?.0;
+        };
+        let (ours, bare) = beside(one_update, || floors.iter_mut().for_each(|floor| floor.update(&obs)));
         let name = format!("ppo {OBS}-{hidden}-{hidden}-{ACTIONS} and critic, minibatch {minibatch}");
         show(vec![Line::new("update", name, "us", ours, "the bare arithmetic", bare)])?;
     }

@@ -493,17 +493,17 @@ mod tests {
         ) {
             let k = if long { k + 2 * BLOCK } else { k };
             let (a, b, row, c) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3), numbers(m * n, 4));
-            let at = |i: usize| match start {
+            let begin = match start {
                 0 => Start::Zero,
                 1 => Start::Row(&row),
-                _ => { let _ = i; Start::Current }
+                _ => Start::Current,
             };
             let sizes = Sizes { m, n, k };
             let (mut rows, mut columns) = (c.clone(), c.clone());
-            product(&a, &b, at(0), &mut rows, sizes);
+            product(&a, &b, begin, &mut rows, sizes);
             let mut a_transposed = vec![0.0; m * k];
             transpose(&a, &mut a_transposed, m, k);
-            product_transposed(&a_transposed, &b, at(0), &mut columns, sizes);
+            product_transposed(&a_transposed, &b, begin, &mut columns, sizes);
             // Either reading of A gives the same bits.
             prop_assert_eq!(&rows, &columns);
             for i in 0..m {
@@ -518,10 +518,10 @@ mod tests {
             // The promise of this module: another instruction set, the same bits. This one has no vectors of
             // multiply-adds at all.
             let mut plain = c.clone();
-            blocked::<false, 4, 16>(&a, &b, at(0), &mut plain, sizes);
+            blocked::<false, 4, 16>(&a, &b, begin, &mut plain, sizes);
             prop_assert_eq!(&rows, &plain);
             let mut plain = c.clone();
-            blocked::<true, 6, 16>(&a_transposed, &b, at(0), &mut plain, sizes);
+            blocked::<true, 6, 16>(&a_transposed, &b, begin, &mut plain, sizes);
             prop_assert_eq!(&rows, &plain);
         }
 
