@@ -17,6 +17,7 @@ pub mod space;
 pub mod state;
 pub mod vector;
 
+use options::Options as _;
 pub use options::{EnvOption, OptionError};
 pub use rng::{Purpose, Rng};
 pub use scene::Scene;
@@ -119,25 +120,29 @@ pub struct Entry {
     pub summary: &'static str,
     /// Constructor, every option at its default.
     pub make: fn() -> Box<dyn Env>,
-    /// The options, with their defaults.
-    pub options: fn() -> Vec<EnvOption>,
-    /// Constructor with options, as keys and values.
-    pub make_with: MakeWith,
+    /// The options, at the values that are given as keys and values, or else at their defaults.
+    pub options: FromOptions<Vec<EnvOption>>,
+    /// The constructor for these options.
+    pub maker: FromOptions<Maker>,
 }
 
-/// A constructor of a task that takes options, as keys and values.
-pub type MakeWith = fn(&[(&str, &str)]) -> Result<Box<dyn Env>, OptionError>;
+/// What options, given as keys and values, determine.
+pub type FromOptions<T> = fn(&[(&str, &str)]) -> Result<T, OptionError>;
 
+/// A constructor of a task with its options.
+pub type Maker = Box<dyn Fn() -> Box<dyn Env> + Send + Sync>;
+
+/// A task without options.
 macro_rules! entry {
     ($id:literal, $make:expr, $summary:literal) => {
         Entry {
             id: $id,
             summary: $summary,
             make: || Box::new($make),
-            options: Vec::new,
-            make_with: |given| match given.first() {
-                None => Ok(Box::new($make)),
-                Some((key, _)) => Err(options::unknown($id, key, &[])),
+            options: |given| options::none($id, given),
+            maker: |given| {
+                options::none($id, given)?;
+                Ok(Box::new(|| Box::new($make)))
             },
         }
     };
@@ -150,10 +155,10 @@ macro_rules! robot {
             id: $id,
             summary: $summary,
             make: || Box::new(mujoco::Robot::new(mujoco::tasks::$task::default())),
-            options: || options::Options::list(&mujoco::tasks::$task::default()),
-            make_with: |given| {
-                let task: mujoco::tasks::$task = options::Options::of($id, given)?;
-                Ok(Box::new(mujoco::Robot::new(task)))
+            options: |given| Ok(mujoco::tasks::$task::of($id, given)?.list()),
+            maker: |given| {
+                let task = mujoco::tasks::$task::of($id, given)?;
+                Ok(Box::new(move || Box::new(mujoco::Robot::new(task.clone()))))
             },
         }
     };
@@ -239,7 +244,7 @@ pub fn make(id: &str) -> Result<Box<dyn Env>, UnknownEnv> {
 /// # Errors
 /// [`MakeError`] for an unknown name, an unknown option, or a value that its option does not take.
 pub fn make_with(id: &str, given: &[(&str, &str)]) -> Result<Box<dyn Env>, MakeError> {
-    Ok((entry(id)?.make_with)(given)?)
+    Ok((entry(id)?.maker)(given)?())
 }
 
 /// A task that cannot be made.

@@ -10,8 +10,8 @@ use crate::nearest;
 pub struct EnvOption {
     /// Name.
     pub key: &'static str,
-    /// Default, as it would be given.
-    pub default: String,
+    /// Value, as it would be given.
+    pub value: String,
     /// The values that it takes, in words.
     pub takes: &'static str,
     /// What it does.
@@ -64,8 +64,8 @@ pub trait OptionValue: Sized {
 }
 
 /// A set of options: a struct with a field for each.
-pub trait Options: Default {
-    /// All of them, with the values of `self` as defaults.
+pub trait Options: Clone + Default {
+    /// All of them.
     fn list(&self) -> Vec<EnvOption>;
 
     /// Sets one from text. `None` where there is no such key; otherwise whether it took the value.
@@ -92,8 +92,16 @@ pub trait Options: Default {
     }
 }
 
+/// The options of a task that has none: an error for the first that is given.
+pub(crate) fn none(env: &str, given: &[(&str, &str)]) -> Result<Vec<EnvOption>, OptionError> {
+    match given.first() {
+        None => Ok(Vec::new()),
+        Some((key, _)) => Err(unknown(env, key, &[])),
+    }
+}
+
 /// The error for a key that is not among `options`.
-pub(crate) fn unknown(env: &str, key: &str, options: &[EnvOption]) -> OptionError {
+fn unknown(env: &str, key: &str, options: &[EnvOption]) -> OptionError {
     let (env, key) = (env.to_owned(), key.to_owned());
     match nearest(&key, options.iter().map(|o| o.key)) {
         Some(nearest) => OptionError::Unknown { env, nearest: nearest.to_owned(), key },
@@ -204,7 +212,7 @@ macro_rules! options {
                 use $crate::options::OptionValue;
                 vec![$($crate::options::EnvOption {
                     key: stringify!($key),
-                    default: self.$key.text(),
+                    value: self.$key.text(),
                     takes: <$type>::TAKES,
                     doc: concat!($($doc),+).trim().to_owned(),
                 },)+]
@@ -259,7 +267,7 @@ mod tests {
         assert_eq!((options.weight, options.alive, options.frame_skip), (-1e-3, false, Steps(7)));
         assert_eq!(options.healthy_range, Range(f64::NEG_INFINITY, 2.0));
         let written = options.list();
-        let again: Vec<(&str, &str)> = written.iter().map(|o| (o.key, o.default.as_str())).collect();
+        let again: Vec<(&str, &str)> = written.iter().map(|o| (o.key, o.value.as_str())).collect();
         assert_eq!(Some::of("X", &again).unwrap().list(), written);
         assert_eq!(written[2].doc, "Whether it lives.");
         assert_eq!(Some::of("X", &[("healthy_range", "1, 2")]).unwrap().healthy_range, Range(1.0, 2.0));

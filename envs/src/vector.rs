@@ -161,6 +161,11 @@ impl VecEnv {
         &self.spec
     }
 
+    /// Times that the simulation of a copy ran away and was put back to its start.
+    pub fn divergences(&self) -> u64 {
+        self.copies.iter().map(|copy| copy.env.divergences()).sum()
+    }
+
     /// Number of copies, N.
     pub fn len(&self) -> usize {
         self.copies.len()

@@ -63,6 +63,12 @@ enum Commands {
     Step {
         /// Environment
         env: String,
+        /// Profile of the environment, for those that have several; as --env-set profile=NAME
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
+        /// Set an option of the environment; may be repeated
+        #[arg(long, value_name = "KEY=VALUE")]
+        env_set: Vec<String>,
     },
     /// Print a completion script for a shell
     Completions {
@@ -109,6 +115,9 @@ struct TrainArgs {
     /// Override an option; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Set an option of the environment (`steadfast list envs NAME`); may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    env_set: Vec<String>,
     /// Name in rows and figures [default: the agent's, with the preset if it is not `default`]
     #[arg(long)]
     label: Option<String>,
@@ -293,7 +302,10 @@ pub fn main() -> Result<ExitCode> {
         Commands::Summary(args) => summarise(&args),
         Commands::Bench(args) => bench::main(&args),
         Commands::Check { env } => inspect::check(&env),
-        Commands::Step { env } => inspect::step(&env),
+        Commands::Step { env, profile, mut env_set } => {
+            env_set.extend(profile.map(|name| format!("profile={name}")));
+            inspect::step(&env, &assignments(&env_set)?)
+        }
         Commands::Completions { shell } => {
             // It panics where it cannot write: into memory first.
             let mut script = Vec::new();
@@ -386,6 +398,7 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         eval_episodes: args.eval_episodes as usize,
         final_episodes: args.final_episodes as usize,
         device: args.device.clone(),
+        env_options: settings::resolve_env(&args.env, &assignments(&args.env_set)?)?,
         options,
     };
     // Before its label becomes a folder.
@@ -488,7 +501,7 @@ fn sweep_run(args: &SweepRunArgs) -> Result<ExitCode> {
     for cell in &manifest.cells {
         if !seen.contains(&(&cell.label, &cell.env)) {
             seen.push((&cell.label, &cell.env));
-            train::prepare(cell)?;
+            drop(train::prepare(cell)?);
         }
     }
     let jobs = match args.jobs {
@@ -584,7 +597,13 @@ fn cell(args: &CellArgs) -> Result<ExitCode> {
 
 /// The `train` command that repeats a cell outside its sweep.
 fn repeat_command(s: &RunSettings) -> String {
-    let options = s.options.iter().map(|(key, value)| format!(" --set '{key}={value}'")).collect::<String>();
+    let mut options = String::new();
+    for (key, value) in &s.env_options {
+        options += &format!(" --env-set '{key}={value}'");
+    }
+    for (key, value) in &s.options {
+        options += &format!(" --set '{key}={value}'");
+    }
     format!(
         "steadfast train --agent {} --preset {} --label {} --env {} --seed {} --steps {} --evaluations {} \
          --eval-episodes {} --final-episodes {} --device {}{options}",
@@ -632,9 +651,9 @@ fn eval(args: &EvalArgs) -> Result<ExitCode> {
         .with_context(|| format!("checkpoint {} does not fit its run.toml", path.display()))?;
     let seed = args.seed.unwrap_or(settings.seed);
     if let Some(path) = &args.render {
-        render::episode(agent.as_ref(), make, seed, path)?;
+        render::episode(agent.as_ref(), &make, seed, path)?;
     }
-    let e = train::evaluate(agent.as_ref(), make, seed, args.episodes as usize);
+    let e = train::evaluate(agent.as_ref(), &make, seed, args.episodes as usize);
     if args.json {
         let object = serde_json::json!({
             "agent": settings.label, "env": settings.env, "seed": settings.seed, "episodes": args.episodes,

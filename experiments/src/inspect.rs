@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use steadfast_agents::docs;
 use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::state::Array;
-use steadfast_envs::{Env, State};
+use steadfast_envs::{Env, State, StateError};
 
 use crate::{settings, suite};
 
@@ -66,8 +66,13 @@ pub fn envs(name: Option<&str>, as_json: bool) -> Result<String> {
             .iter()
             .map(|a| json!({ "name": a.name, "obs": a.obs.to_string(), "action": a.action.to_string() }))
             .collect();
+        let options: Vec<Value> = (e.options)(&[])
+            .unwrap_or_default()
+            .iter()
+            .map(|o| json!({ "key": o.key, "default": o.value, "takes": o.takes, "doc": o.doc }))
+            .collect();
         json!({ "id": e.id, "summary": e.summary, "agents": agents, "max_steps": spec.max_steps,
-                "reward_threshold": spec.reward_threshold })
+                "reward_threshold": spec.reward_threshold, "options": options })
     };
     let Some(name) = name else {
         if as_json {
@@ -98,6 +103,13 @@ pub fn envs(name: Option<&str>, as_json: bool) -> Result<String> {
     text += &format!("time limit: {}\n", or_none(spec.max_steps.map(|n| format!("{n} steps"))));
     text +=
         &format!("solved from a mean return of: {}\n", or_none(spec.reward_threshold.map(|r| r.to_string())));
+    let options = (entry.options)(&[]).unwrap_or_default();
+    if !options.is_empty() {
+        text += "\nOptions (--env-set key=value):\n\n";
+    }
+    for o in options {
+        text += &format!("  {} = {}\n      {} Takes {}.\n", o.key, o.value, o.doc, o.takes);
+    }
     Ok(text)
 }
 
@@ -182,9 +194,9 @@ pub fn check(name: &str) -> Result<ExitCode> {
 /// Steps an environment from injected states: JSON lines in, JSON lines out.
 ///
 /// # Errors
-/// For an unknown environment, and for a line that is no state and action of it, by line number.
-pub fn step(name: &str) -> Result<ExitCode> {
-    let mut env = steadfast_envs::make(name)?;
+/// For an unknown environment or option of it, and for a line that is no state and action of it, by line number.
+pub fn step(name: &str, options: &toml::Table) -> Result<ExitCode> {
+    let mut env = settings::env_maker(name, &settings::resolve_env(name, options)?)?();
     let mut out = stdout().lock();
     for (i, line) in stdin().lock().lines().enumerate() {
         let line = line.with_context(|| format!("standard input, line {}", i + 1))?;
@@ -229,7 +241,8 @@ fn step_line(env: &mut dyn Env, line: &str) -> Result<Value> {
     env.save(&mut template);
     let mut state = State::new();
     for (key, array) in template.iter() {
-        let given = object.get(key).ok_or_else(|| anyhow!("'{key}' is missing"))?;
+        // What may be left out, the environment knows.
+        let Some(given) = object.get(key) else { continue };
         let values = numbers(key, given)?;
         match array {
             Array::F64(_) => state.put_f64(key, &values),
@@ -241,7 +254,10 @@ fn step_line(env: &mut dyn Env, line: &str) -> Result<Value> {
         let keys: Vec<&str> = template.iter().map(|(k, _)| k).collect();
         bail!("unknown key '{key}'; {} has: {}, action", spec.id, keys.join(", "));
     }
-    env.load(&state).with_context(|| format!("not a state of {}", spec.id))?;
+    env.load(&state).map_err(|error| match error {
+        StateError::Missing(key) => anyhow!("'{key}' is missing"),
+        error => anyhow!("not a state of {}: {error}", spec.id),
+    })?;
 
     let bounds: Vec<(f64, f64)> = spec.agents.iter().flat_map(|a| a.action.bounds()).collect();
     let clips = env.clips_actions();
@@ -282,6 +298,27 @@ mod tests {
         let theta_dot = -0.7 + (15.0 * 0.1234567890123456f64.sin() + 3.0 * 0.3) * 0.05;
         let got = answer["state"][1].as_f64().unwrap();
         assert!((got - theta_dot).abs() < 1e-15, "{got}");
+    }
+
+    #[test]
+    fn a_robot_goes_on_from_what_a_step_prints() {
+        let make = || settings::env_maker("Ant-v5", &settings::resolve_env("Ant-v5", &toml::Table::new())?);
+        let (mut env, mut other) = (make().unwrap()(), make().unwrap()());
+        let (qpos, zeros) =
+            ([0.0, 0.0, 0.6, 1.0, 0.1, 0.0, 0.0, 0.1, 0.6, 0.0, -0.6, 0.0, -0.6, 0.2, 0.6], [0.0; 14]);
+        let action = [0.5; 8];
+        let line = json!({ "qpos": qpos, "qvel": zeros, "qacc_warmstart": zeros, "action": action });
+        let mut answer = step_line(env.as_mut(), &line.to_string()).unwrap();
+        assert_eq!(answer["obs"].as_array().unwrap().len(), 105);
+        let again = json!({ "qpos": answer["qpos"], "qvel": answer["qvel"], "place": answer["place"],
+                            "qacc_warmstart": answer["qacc_warmstart"], "action": action });
+        answer = step_line(other.as_mut(), &again.to_string()).unwrap();
+        let (mut obs, mut reward) = (vec![0.0; 105], [0.0]);
+        env.step(&action, &mut rng::stream(0, Purpose::Check, 0), &mut obs, &mut reward);
+        assert_eq!(answer["reward"], json!(reward[0]));
+        let missing =
+            step_line(other.as_mut(), r#"{"qpos": [0], "action": [0, 0, 0, 0, 0, 0, 0, 0]}"#).unwrap_err();
+        assert!(format!("{missing:#}").contains("'qpos'"), "{missing:#}");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub fn check(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// For a task without a picture, another extension, and a file that cannot be written.
-pub fn episode(agent: &dyn Agent, make: fn() -> Box<dyn Env>, seed: u64, path: &Path) -> Result<()> {
+pub fn episode(agent: &dyn Agent, make: &dyn Fn() -> Box<dyn Env>, seed: u64, path: &Path) -> Result<()> {
     check(path)?;
     let scenes = play(agent, make, seed)?;
     let bytes = if path.extension().is_some_and(|e| e == "gif") {
@@ -48,7 +48,7 @@ pub fn episode(agent: &dyn Agent, make: fn() -> Box<dyn Env>, seed: u64, path: &
 }
 
 /// Every moment of the episode, its start and its end included.
-fn play(agent: &dyn Agent, make: fn() -> Box<dyn Env>, seed: u64) -> Result<Vec<Scene>> {
+fn play(agent: &dyn Agent, make: &dyn Fn() -> Box<dyn Env>, seed: u64) -> Result<Vec<Scene>> {
     let mut env = make();
     let spec = env.spec().clone();
     let look = |env: &dyn Env| {

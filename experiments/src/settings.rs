@@ -1,9 +1,11 @@
 //! What a run is, resolved: agent default < preset < suite file < `--set key=value`.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use steadfast_agents::{config, entry as agent_entry};
-use steadfast_envs::nearest;
+use steadfast_envs::{Maker, nearest};
 use toml::{Table, Value};
 
 /// The presets that come with the binary: agent name and file.
@@ -38,6 +40,9 @@ pub struct RunSettings {
     pub final_episodes: usize,
     /// `cpu` or `wgpu`.
     pub device: String,
+    /// All options of the environment, as they are given on the command line; empty for one without options.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env_options: BTreeMap<String, String>,
     /// All options of the agent.
     pub options: Table,
 }
@@ -159,6 +164,28 @@ pub fn resolve(agent: &str, env: &str, preset: &str, layers: &[&Table]) -> Resul
         }
     }
     Ok(options)
+}
+
+/// All options of `env`: its defaults, then `given`.
+///
+/// # Errors
+/// For an unknown environment or option, and for a value that the option does not take.
+pub fn resolve_env(env: &str, given: &Table) -> Result<BTreeMap<String, String>> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let given: Vec<(&str, String)> = given.iter().map(|(key, value)| (key.as_str(), text(value))).collect();
+    let given: Vec<(&str, &str)> = given.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let options = (steadfast_envs::entry(env)?.options)(&given)?;
+    Ok(options.into_iter().map(|o| (o.key.to_owned(), o.value)).collect())
+}
+
+/// The constructor of `env` with `options`.
+///
+/// # Errors
+/// As [`resolve_env`].
+pub fn env_maker(env: &str, options: &BTreeMap<String, String>) -> Result<Maker> {
+    let given: Vec<(&str, &str)> =
+        options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    Ok((steadfast_envs::entry(env)?.maker)(&given)?)
 }
 
 fn preset_file(agent: &str) -> Result<Vec<(String, Table)>> {
@@ -287,6 +314,29 @@ mod tests {
         assert_eq!(options["epochs"].as_integer(), Some(3));
         let error = resolve("ppo", "Pendulum-v1", "sb4", &[]).unwrap_err().to_string();
         assert!(error.contains("did you mean 'sb3'"), "{error}");
+    }
+
+    #[test]
+    fn env_options_are_complete_and_checked() {
+        let given = assignments(&[
+            "ctrl_cost_weight=1".into(),
+            "profile=mujoco-3.3".into(),
+            "healthy_z_range=[0.3, inf]".into(),
+        ]);
+        let options = resolve_env("Ant-v5", &given.unwrap()).unwrap();
+        assert_eq!(options["ctrl_cost_weight"], "1.0");
+        assert_eq!(options["profile"], "mujoco-3.3");
+        assert_eq!(options["healthy_z_range"], "[0.3, inf]");
+        assert_eq!(options["frame_skip"], "5");
+        assert!(env_maker("Ant-v5", &options).is_ok());
+        assert!(resolve_env("CartPole-v1", &Table::new()).unwrap().is_empty());
+        let error = |env: &str, text: &str| {
+            let given = assignments(&[text.to_owned()]).unwrap();
+            format!("{:#}", resolve_env(env, &given).unwrap_err())
+        };
+        assert!(error("Ant-v5", "ctrl_cost=1").contains("did you mean 'ctrl_cost_weight'"));
+        assert!(error("Ant-v5", "profile=mujoco-2").contains("takes mujoco-4.0 or mujoco-3.3"));
+        assert!(error("CartPole-v1", "gravity=1").contains("has no options"));
     }
 
     #[test]

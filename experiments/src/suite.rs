@@ -73,6 +73,9 @@ pub struct SuiteEnv {
     /// Options that override the agents' on this environment.
     #[serde(default)]
     pub set: Table,
+    /// Options of the environment.
+    #[serde(default)]
+    pub env_set: Table,
 }
 
 /// What the command line changes about a suite.
@@ -165,6 +168,7 @@ impl Suite {
                 let layers = [&agent.set, &env.set, &overrides.set];
                 let options =
                     settings::resolve(&agent.name, entry.id, &agent.preset, &layers).with_context(context)?;
+                let env_options = settings::resolve_env(entry.id, &env.env_set).with_context(context)?;
                 cells.extend(seeds.iter().map(|&seed| RunSettings {
                     label: label.clone(),
                     agent: agent.name.clone(),
@@ -176,6 +180,7 @@ impl Suite {
                     eval_episodes: self.eval_episodes,
                     final_episodes: self.final_episodes,
                     device: overrides.device.clone(),
+                    env_options: env_options.clone(),
                     options: options.clone(),
                 }));
             }
@@ -221,6 +226,8 @@ mod tests {
         assert!(error(&base.replace("seeds", "seedz")).contains("line 2: unknown field `seedz`"));
         assert!(error(&base.replace("steps = 9000", "steps = -1")).contains("line 7"));
         assert!(error(&base.replace("'ppo'", "'ppo'\nset = { gama = 1 }")).contains("did you mean 'gamma'"));
+        let of_env = error(&base.replace("steps = 9000", "steps = 9000\nenv_set = { gravity = 1 }"));
+        assert!(of_env.contains("CartPole-v1 has no options"), "{of_env}");
         assert!(
             error(&base.replace("[[envs]]", "[[agents]]\nname = 'ppo'\n[[envs]]"))
                 .contains("distinct labels")

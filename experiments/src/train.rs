@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use steadfast_agents::core::profile::{self, STAGES, Stage};
 use steadfast_agents::{Agent, AgentError, Device, Setup};
 use steadfast_envs::rng::{self, Purpose};
-use steadfast_envs::{Env, State, VecEnv};
+use steadfast_envs::{Env, Maker, State, VecEnv};
 
 use crate::checkpoint;
 use crate::record::{
     self, Csv, EpisodeRow, EvalRow, Key, TimingRow, TrainRow, is_draft, remove_drafts, write_atomic,
 };
-use crate::settings::RunSettings;
+use crate::settings::{RunSettings, env_maker};
 
 /// Set by SIGINT and SIGTERM: checkpoint and stop at the next iteration.
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -59,6 +59,9 @@ pub struct RunResult {
     pub step: u64,
     /// Mean return of the last evaluation.
     pub return_mean: Option<f64>,
+    /// Times that the simulation of a training environment ran away and was put back to its start.
+    #[serde(default)]
+    pub divergences: u64,
     /// Seconds of computing.
     pub wall_s: f64,
     /// Version of the binary.
@@ -143,21 +146,21 @@ pub fn checkpoint_path(directory: &Path) -> PathBuf {
 ///
 /// # Errors
 /// For an unknown agent or environment, bad options, or an absent device.
-pub fn build(settings: &RunSettings) -> Result<(Box<dyn Agent>, fn() -> Box<dyn Env>)> {
-    let env = steadfast_envs::entry(&settings.env)?;
+pub fn build(settings: &RunSettings) -> Result<(Box<dyn Agent>, Maker)> {
+    let make = env_maker(&settings.env, &settings.env_options)?;
     let device = Device::named(&settings.device)?;
-    let spec = (env.make)();
+    let spec = make();
     let setup = Setup { spec: spec.spec(), seed: settings.seed, total_steps: settings.steps, device };
     let agent = (steadfast_agents::entry(&settings.agent)?.build)(&settings.options, &setup)
         .with_context(|| format!("agent '{}' on {}", settings.label, settings.env))?;
-    Ok((agent, env.make))
+    Ok((agent, make))
 }
 
 /// Builds the agent of a run that is about to start.
 ///
 /// # Errors
 /// As [`build`], and for settings that leave nothing to do.
-pub fn prepare(settings: &RunSettings) -> Result<(Box<dyn Agent>, fn() -> Box<dyn Env>)> {
+pub fn prepare(settings: &RunSettings) -> Result<(Box<dyn Agent>, Maker)> {
     settings.validate()?;
     let (agent, make) = build(settings)?;
     let least = agent.steps_per_iteration();
@@ -271,7 +274,7 @@ pub fn run(
         let last = step + per_iteration > settings.steps;
         // The policy in force now acts until the next iteration ends: it answers for the grid up to there.
         let until = if last { settings.steps + 1 } else { step + per_iteration };
-        session.evaluate_until(until, agent.as_ref(), make)?;
+        session.evaluate_until(until, agent.as_ref(), &make)?;
         progress(&Progress {
             step,
             steps: settings.steps,
@@ -311,6 +314,7 @@ pub fn run(
                 reason,
                 step: session.envs.steps(),
                 return_mean: session.last_return,
+                divergences: session.envs.divergences(),
                 wall_s: session.wall(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             };
@@ -427,7 +431,12 @@ impl<'a> Session<'a> {
     }
 
     /// Evaluates the current policy for every grid point below `until`.
-    fn evaluate_until(&mut self, until: u64, agent: &dyn Agent, make: fn() -> Box<dyn Env>) -> Result<()> {
+    fn evaluate_until(
+        &mut self,
+        until: u64,
+        agent: &dyn Agent,
+        make: &dyn Fn() -> Box<dyn Env>,
+    ) -> Result<()> {
         let s = self.settings;
         let mut evaluation: Option<(usize, Evaluation)> = None;
         while self.next_eval <= s.evaluations && s.grid(self.next_eval) < until {
@@ -494,7 +503,12 @@ pub struct Evaluation {
 
 /// Plays `episodes` episodes, episode i always on stream (`seed`, evaluation, i): policies of one run
 /// meet the same starts at every evaluation.
-pub fn evaluate(agent: &dyn Agent, make: fn() -> Box<dyn Env>, seed: u64, episodes: usize) -> Evaluation {
+pub fn evaluate(
+    agent: &dyn Agent,
+    make: &dyn Fn() -> Box<dyn Env>,
+    seed: u64,
+    episodes: usize,
+) -> Evaluation {
     let env = make();
     let spec = env.spec().clone();
     let clips = env.clips_actions();

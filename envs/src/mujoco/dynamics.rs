@@ -18,20 +18,22 @@ pub(super) fn factor<const NV: usize>(
     diag_inv: &mut [f64; NV],
 ) {
     for k in (0..NV).rev() {
-        let inv = 1.0 / m[k][k];
+        let (above, row) = m.split_at_mut(k);
+        let row = &mut row[0];
+        let inv = 1.0 / row[k];
         diag_inv[k] = inv;
-        let row = m[k];
         let Up { trunk, branch } = up(&dofs[k]);
-        for i in (0..trunk).chain(branch..k) {
+        // From the nearest to the root: what an elimination reads of the row is not yet divided.
+        for i in (0..trunk).chain(branch..k).rev() {
             let a = row[i] * inv;
             let Up { trunk, branch } = up(&dofs[i]);
             for j in 0..trunk {
-                m[i][j] -= a * row[j];
+                above[i][j] -= a * row[j];
             }
             for j in branch..=i {
-                m[i][j] -= a * row[j];
+                above[i][j] -= a * row[j];
             }
-            m[k][i] = a;
+            row[i] = a;
         }
     }
 }

@@ -35,13 +35,17 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
             for d in body.dofs.0..body.dofs.1 {
                 let dof = &model.dofs[d];
                 let q = self.qpos[Self::coordinate(d)] - model.qpos0[Self::coordinate(d)];
-                let anchor = add(pos, rotate(&mat, dof.pos));
-                self.xanchor[d] = anchor;
                 let axis = rotate(&mat, dof.axis);
                 self.xaxis[d] = axis;
                 if dof.kind == DofKind::Slide {
+                    // Its motion is the same wherever its axis lies.
                     pos = add_scaled(pos, axis, q);
+                } else if dof.pos == [0.0; 3] {
+                    self.xanchor[d] = pos;
+                    mat = turn(&mat, dof.axis, q);
                 } else {
+                    let anchor = add(pos, rotate(&mat, dof.pos));
+                    self.xanchor[d] = anchor;
                     mat = turn(&mat, dof.axis, q);
                     pos = sub(anchor, rotate(&mat, dof.pos));
                 }

@@ -219,7 +219,8 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
         for sweep in 0..self.model.iterations {
             self.niter += 1;
             let mut improvement = 0.0;
-            // Minimises over one force: it gives up its excess, or all that it has.
+            // Minimises over one force: it gives up its excess, or all that it has. Rows come in random order: to work
+            // on one that keeps its force costs no more than to guess whether it does.
             let mut visit = |r: usize, force: &mut [f64], excess: &mut [f64]| {
                 let given = excess[r].min(force[r]);
                 let gain = diagonal[r] * given * (excess[r] - 0.5 * given);

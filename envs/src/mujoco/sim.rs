@@ -43,7 +43,7 @@ pub struct Sim<const NQ: usize, const NV: usize, const NB: usize> {
     pub geom_xaxis: Vec<Vec3>,
     /// Directions of the degrees of freedom.
     pub(super) xaxis: [Vec3; NV],
-    /// Points on their axes.
+    /// Points on the axes of those that turn.
     pub(super) xanchor: [Vec3; NV],
     /// Centre of mass of each tree.
     pub(super) com: [Vec3; TREES],

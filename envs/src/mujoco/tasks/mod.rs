@@ -96,9 +96,9 @@ pub enum View {
 
 /// The environment of a task.
 ///
-/// State: `qpos`, `qvel`, `qacc_warmstart`; for tasks whose reward starts from a place of the last forward evaluation
-/// also that place, `place`, and the number of `divergences` once there was one. The last two may be left out when
-/// loading: the place is then that of the loaded state, as after a reset.
+/// State: `qpos`, `qvel`, `qacc_warmstart`, the number of `divergences`, and for tasks whose reward starts from a
+/// place of the last forward evaluation also that `place`. The last two may be left out when loading: the place is
+/// then that of the loaded state, as after a reset.
 pub struct Robot<T, const NQ: usize, const NV: usize, const NB: usize> {
     spec: Spec,
     task: T,
@@ -194,9 +194,7 @@ impl<T: Task<NQ, NV, NB>, const NQ: usize, const NV: usize, const NB: usize> Env
         if T::LATE {
             state.put_f64("place", &[self.place]);
         }
-        if self.sim.divergences > 0 {
-            state.put_u64("divergences", &[self.sim.divergences]);
-        }
+        state.put_u64("divergences", &[self.sim.divergences]);
     }
 
     fn load(&mut self, state: &State) -> Result<(), StateError> {

@@ -10,7 +10,9 @@
 //! - Never terminates; 100 steps of 0.05 s; solved at 0.
 //!
 //! Positions are those of the last forward evaluation. While the wrist touches the object this task is equivalent to
-//! the original, not identical: MuJoCo's general convex collider finds that contact to 1e-6 … 1e-5 only.
+//! the original, not identical: MuJoCo's general convex collider finds that contact to 1e-6 … 1e-5 only, ours exactly.
+//! Measured over 152 touching steps of `tests/mujoco.rs`, the next coordinates differ by 5e-11 in the median and by
+//! 1.2e-4 at most, the rates by 1.6e-3, the reward by 3.4e-5 (relative to the largest number or 1).
 //!
 //! Source: Gymnasium 1.4.0 on MuJoCo 4.0.0.
 
