@@ -85,6 +85,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     }
 
     /// Writes the rows of all limits in reach, then those of all contacts.
+    #[inline(always)]
     pub(super) fn make_constraints(&mut self) {
         self.nefc = 0;
         let model = self.model;

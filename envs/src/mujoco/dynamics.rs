@@ -72,6 +72,7 @@ pub(super) fn solve<const NV: usize>(
 
 impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     /// Mass matrix by composite rigid bodies, and its factors.
+    #[inline(always)]
     pub(super) fn mass_matrix(&mut self) {
         let model = self.model;
         let mut crb = self.cinert;
@@ -115,6 +116,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
 
     /// Velocities of the bodies, and the bias force by recursive Newton-Euler: outward the accelerations that
     /// q̈ = 0 leaves, gravity as an acceleration of the base; inward the forces that they take.
+    #[inline(always)]
     pub(super) fn velocities_and_bias(&mut self) {
         let model = self.model;
         let [x, y, z] = model.gravity;
@@ -158,6 +160,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     }
 
     /// Springs, dampers, and drag where there is a medium.
+    #[inline(always)]
     pub(super) fn passive(&mut self) {
         for (i, dof) in self.model.dofs.iter().enumerate() {
             let mut force = -dof.damping * self.qvel[i];
@@ -215,6 +218,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     }
 
     /// Forces of the motors: gear times the clamped control. One control that is no finite number stops them all.
+    #[inline(always)]
     pub(super) fn actuation(&mut self) {
         let actuators = self.model.actuators;
         self.qfrc_actuator = [0.0; NV];

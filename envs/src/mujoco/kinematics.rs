@@ -13,6 +13,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     ///
     /// A body starts at its place in the parent's frame; each of its joints moves it on: a slide along its axis,
     /// a hinge about its axis, through its anchor. A free joint gives position and orientation directly.
+    #[inline(always)]
     pub(super) fn kinematics(&mut self) {
         let model = self.model;
         let mut first = 1;
@@ -63,6 +64,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     }
 
     /// Centres of mass of the trees; inertias and motions of bodies and joints about them.
+    #[inline(always)]
     pub(super) fn spatial_frames(&mut self) {
         let model = self.model;
         let (mut moment, mut mass) = ([[0.0; 3]; TREES], [0.0; TREES]);

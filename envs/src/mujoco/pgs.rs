@@ -123,6 +123,7 @@ fn add_scaled(y: &mut [f64], x: &[f64], s: f64) {
 
 impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     /// Finds `qacc`, the forces of the rows and `qfrc_constraint`.
+    #[inline(always)]
     pub(super) fn pgs(&mut self) {
         let mut all = std::mem::take(&mut self.rows);
         let rows = &mut all[..self.nefc];
@@ -149,6 +150,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     }
 
     /// Writes A, its diagonal, and b; then divides the columns of A and b by the diagonal.
+    #[inline(always)]
     fn fill(&self, dual: &mut Dual, rows: &[Row<NV>]) {
         let n = rows.len();
         let dofs = &self.model.dofs;
@@ -192,6 +194,7 @@ impl<const NQ: usize, const NV: usize, const NB: usize> Sim<NQ, NV, NB> {
     }
 
     /// Finds the forces by sweeps from the warm start.
+    #[inline(always)]
     fn sweep(&mut self, dual: &mut Dual, rows: &[Row<NV>]) {
         let n = rows.len();
         let shuffles = self.profile.shuffles();
