@@ -106,6 +106,11 @@ pub trait Env: Send {
         false
     }
 
+    /// The last observation before it was rounded to `f32`, `[obs_len]`, for a task that has it.
+    fn precise_obs(&self) -> Option<&[f64]> {
+        None
+    }
+
     /// Times that the task's simulation ran away and was put back to its start, since the task was made.
     fn divergences(&self) -> u64 {
         0

@@ -130,7 +130,7 @@ fn steps<T: Task<NQ, NV, NB>, const NQ: usize, const NV: usize, const NB: usize>
         env.load(&state).unwrap();
         let mut reward = [0.0];
         let terminated = env.step(f.row("action", k), &mut rng, &mut obs, &mut reward);
-        let ours = env.observation();
+        let ours = env.precise_obs().unwrap();
         if f.has("touch") && f.row("touch", k)[0] != 0.0 {
             worst.note("touching: qpos", difference(&env.sim().qpos, f.row("next_qpos", k)));
             worst.note("touching: qvel", difference(&env.sim().qvel, f.row("next_qvel", k)));

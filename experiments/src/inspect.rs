@@ -279,7 +279,7 @@ fn step_line(env: &mut dyn Env, line: &str) -> Result<Value> {
         };
         answer.insert(key.to_owned(), value);
     }
-    answer.insert("obs".to_owned(), json!(obs));
+    answer.insert("obs".to_owned(), env.precise_obs().map_or_else(|| json!(obs), |obs| json!(obs)));
     let reward = if rewards.len() == 1 { json!(rewards[0]) } else { json!(rewards) };
     answer.insert("reward".to_owned(), reward);
     answer.insert("terminated".to_owned(), json!(terminated));
@@ -310,6 +310,7 @@ mod tests {
         let line = json!({ "qpos": qpos, "qvel": zeros, "qacc_warmstart": zeros, "action": action });
         let mut answer = step_line(env.as_mut(), &line.to_string()).unwrap();
         assert_eq!(answer["obs"].as_array().unwrap().len(), 105);
+        assert_eq!(answer["obs"][0], answer["qpos"][2], "in full precision");
         let again = json!({ "qpos": answer["qpos"], "qvel": answer["qvel"], "place": answer["place"],
                             "qacc_warmstart": answer["qacc_warmstart"], "action": action });
         answer = step_line(other.as_mut(), &again.to_string()).unwrap();

@@ -144,11 +144,6 @@ impl<T: Task<NQ, NV, NB>, const NQ: usize, const NV: usize, const NB: usize> Rob
         &self.sim
     }
 
-    /// The last observation in full precision, `[obs_len]`.
-    pub fn observation(&self) -> &[f64] {
-        &self.obs
-    }
-
     fn write_obs(&mut self, obs: &mut [f32]) {
         self.obs.clear();
         self.task.observe(&self.sim, &mut self.obs);
@@ -238,6 +233,10 @@ impl<T: Task<NQ, NV, NB>, const NQ: usize, const NV: usize, const NB: usize> Env
         };
         let shapes = model.geoms.iter().filter(|g| g.shape != Shape::Plane).map(draw).collect();
         Some(Scene { camera, ground, shapes, dt: self.dt })
+    }
+
+    fn precise_obs(&self) -> Option<&[f64]> {
+        Some(&self.obs)
     }
 
     fn divergences(&self) -> u64 {
