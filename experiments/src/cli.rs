@@ -533,7 +533,7 @@ fn collect(manifest: &Manifest, directory: &Path) -> Result<ExitCode> {
         note(&format!("warning: {message}"));
     }
     let eval = directory.join("eval.csv");
-    let (rows, warnings) = summary::summarise(&[eval.clone()])?;
+    let (rows, warnings) = summary::summarise(std::slice::from_ref(&eval))?;
     for warning in warnings {
         note(&format!("warning: {warning}"));
     }

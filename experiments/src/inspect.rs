@@ -250,7 +250,7 @@ fn step_line(env: &mut dyn Env, line: &str) -> Result<Value> {
             Array::U64(_) => state.put_u64(key, &values.iter().map(|x| *x as u64).collect::<Vec<_>>()),
         }
     }
-    for key in object.keys().filter(|k| *k != "action" && !template.contains(k)) {
+    if let Some(key) = object.keys().find(|k| *k != "action" && !template.contains(k)) {
         let keys: Vec<&str> = template.iter().map(|(k, _)| k).collect();
         bail!("unknown key '{key}'; {} has: {}, action", spec.id, keys.join(", "));
     }

@@ -313,8 +313,12 @@ mod tests {
         let ball =
             |y: f64, paint| Shape::Capsule { from: [0.0, y, 1.0], to: [0.0, y, 1.0], radius: 0.2, paint };
         // The eye is on the −y side, at the height of the balls.
-        let camera =
-            Camera::Orbit { target: [0.0, 0.0, 1.0], distance: 5.0, azimuth: -1.570_796, elevation: 0.0 };
+        let camera = Camera::Orbit {
+            target: [0.0, 0.0, 1.0],
+            distance: 5.0,
+            azimuth: -std::f64::consts::FRAC_PI_2,
+            elevation: 0.0,
+        };
         let look = |shapes| frame(&Scene { camera, ground: true, shapes, dt: 0.1 }).unwrap();
         for shapes in [
             vec![ball(-1.0, Paint::Body), ball(1.0, Paint::Accent)],
