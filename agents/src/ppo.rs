@@ -6,7 +6,7 @@
 //!
 //! 1. Act with π_old for T steps in N environments; estimate advantages Â and returns R (GAE).
 //! 2. For each epoch, for each random minibatch of the batch:
-//! 3. Raise E[min(r Â, clip(r, 1−ε, 1+ε) Â)] + c₂ E[entropy], r = π_θ(a|s) / π_old(a|s) (eq. 7, 9).
+//! 3. Raise E[min(r Â, clip(r, 1−ε, 1+ε) Â)] + c₂ E[entropy of π], r = π_θ(a|s) / π_old(a|s) (eq. 7, 9).
 //! 4. Lower c₁ E[(V_φ(s) − R)²] (eq. 9).
 //! 5. One Adam step for both, their joint gradient norm clipped.
 //!

@@ -8,7 +8,7 @@
 //! 2. g = ∇_θ E[r Â], r = π_θ(a|s) / π_old(a|s) (eq. 14).
 //! 3. Solve F x = g by conjugate gradient, F = E[Fisher matrix of π_θ(·|s)] (appendix C).
 //! 4. Full step β x with β = √(2δ / xᵀ F x), so that the quadratic model of KL equals δ.
-//! 5. Backtrack: shrink β until E[KL] ≤ δ and E[r Â] improves; keep π_old if it never does.
+//! 5. Backtrack: shrink β until E[KL(π_old ‖ π)] ≤ δ and E[r Â] improves; keep π_old if it never does.
 //! 6. Fit V_φ to R by minibatch Adam.
 //!
 //! Deviations: generalised advantages instead of single-path returns, normalised over the batch; F is damped; the

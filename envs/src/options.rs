@@ -1,6 +1,6 @@
 //! Options of environments: what a task lets its user change, with defaults, documentation and checks.
 //!
-//! [`options!`](crate::options!) declares them once, as the fields of a struct; each field's type says which values
+//! The macro `options!` declares them once, as the fields of a struct; each field's type says which values
 //! it takes.
 
 use crate::nearest;

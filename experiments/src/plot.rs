@@ -45,7 +45,7 @@ pub struct Options {
     pub statistic: Statistic,
     /// Title above all panels.
     pub title: Option<String>,
-    /// Colours in [`terminal`].
+    /// Colours in [`terminal()`].
     pub color: bool,
 }
 

@@ -92,7 +92,7 @@ pub struct TrainRow<'a> {
     pub value_loss: Option<f64>,
     /// E[KL(π_old ‖ π)], nats.
     pub kl: Option<f64>,
-    /// E[entropy], nats.
+    /// E[entropy of π], nats.
     pub entropy: Option<f64>,
     /// Share of samples whose ratio left the clip range.
     pub clip_fraction: Option<f64>,
