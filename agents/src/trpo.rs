@@ -44,6 +44,9 @@ pub struct Config {
     pub kl_schedule: Schedule,
     /// KL that the line search bounds: `old-new` (paper) or `new-old`.
     pub kl_direction: KlDirection,
+    /// Average the KL over the dimensions of a continuous action instead of adding them up, as sb3-contrib does: δ and
+    /// the damping then count for each dimension. Paper: no.
+    pub kl_per_dimension: bool,
     /// The line search accepts a KL of up to this many δ. Paper: 1.
     pub kl_slack: f64,
     /// Conjugate-gradient iterations. Paper: 10.
@@ -79,6 +82,7 @@ impl Default for Config {
             max_kl: 0.01,
             kl_schedule: Schedule::Constant,
             kl_direction: KlDirection::OldNew,
+            kl_per_dimension: false,
             kl_slack: 1.5,
             cg_iterations: 10,
             cg_damping: 0.1,
@@ -157,7 +161,10 @@ impl Agent for Trpo {
     fn iterate(&mut self, envs: &mut VecEnv) -> Result<Metrics, AgentError> {
         let Self { config: c, core, critic_adam } = self;
         let lr = c.critic_lr * c.lr_schedule.factor(core.iteration, core.iterations);
-        let max_kl = c.max_kl * c.kl_schedule.factor(core.iteration, core.iterations);
+        // A mean over n dimensions is bounded by δ where the sum is bounded by n δ.
+        let dimensions =
+            if c.kl_per_dimension { core.policy.head().extra_params().max(1) as f64 } else { 1.0 };
+        let max_kl = dimensions * c.max_kl * c.kl_schedule.factor(core.iteration, core.iterations);
 
         // 1. Act, estimate advantages.
         let mut batch = core.collect(envs)?;
@@ -170,7 +177,7 @@ impl Agent for Trpo {
         let g: Vec<f64> = core.policy.weights.grad_to_host().into_iter().map(f64::from).collect();
 
         // 3. Natural direction.
-        let mut fisher = core.policy.fisher(&batch.rows, c.fisher_every, c.cg_damping);
+        let mut fisher = core.policy.fisher(&batch.rows, c.fisher_every, dimensions * c.cg_damping);
         let x = conjugate_gradient(|v, out| fisher.product(v, out), &g, c.cg_iterations, CG_TOLERANCE);
 
         // 4. Step length.
@@ -270,13 +277,20 @@ mod tests {
     /// right. (Few iterations, for F is nearly singular.)
     #[test]
     fn a_small_step_has_the_stated_length() {
-        for env in ["CartPole-v1", "Pendulum-v1"] {
-            let small = Config { max_kl: 1e-4, cg_damping: 0.0, cg_iterations: 3, ..config() };
+        for (env, kl_per_dimension, expected) in [
+            ("CartPole-v1", false, 1e-4),
+            ("Pendulum-v1", false, 1e-4),
+            ("PlanarQuadrotor", false, 1e-4),
+            ("PlanarQuadrotor", true, 2e-4),
+            ("CartPole-v1", true, 1e-4),
+        ] {
+            let small =
+                Config { max_kl: 1e-4, kl_per_dimension, cg_damping: 0.0, cg_iterations: 3, ..config() };
             let (mut agent, mut envs) = trpo(env, small);
             let metrics = agent.iterate(&mut envs).unwrap();
             assert_eq!(metrics.line_search_steps, Some(1.0));
             let kl = metrics.kl.unwrap();
-            assert!((kl / 1e-4 - 1.0).abs() < 0.05, "{env}: {kl:e}");
+            assert!((kl / expected - 1.0).abs() < 0.05, "{env}: {kl:e}");
         }
     }
 
