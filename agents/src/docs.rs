@@ -1,8 +1,11 @@
 //! The page of an agent, read from its source: the header and the documentation of every option.
 
 /// Shared option structs, which agents include by `#[serde(flatten)]`.
-const SHARED: &[(&str, &str)] =
-    &[("OnPolicy", include_str!("core/on_policy.rs")), ("Net", include_str!("core/policy.rs"))];
+const SHARED: &[(&str, &str)] = &[
+    ("OnPolicy", include_str!("core/on_policy.rs")),
+    ("Net", include_str!("core/policy.rs")),
+    ("OffPolicy", include_str!("core/off_policy.rs")),
+];
 
 /// The text of a source file's `//!` header.
 pub fn header(source: &str) -> String {

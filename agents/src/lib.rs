@@ -8,14 +8,17 @@ pub mod config;
 pub mod core;
 pub mod docs;
 pub mod mdpo;
+pub mod mdpo_off;
 pub mod ppo;
 pub mod random;
+pub mod sac;
 pub mod trpo;
 
 use steadfast_envs::{Rng, Spec, State, StateError, VecEnv, nearest};
 use toml::Table;
 
 pub use crate::core::device::{Device, DeviceError};
+pub use crate::core::replay::Replay;
 
 /// What an agent is built for.
 pub struct Setup<'a> {
@@ -47,8 +50,18 @@ pub trait Agent {
     /// for agents that learn. `rng` serves agents without a preference.
     fn act(&self, obs: &[f32], actions: &mut [f32], rng: &mut Rng);
 
-    /// Everything that the agent needs to go on exactly.
+    /// Everything that the agent needs to go on exactly, but the contents of its replay buffer.
     fn save(&self) -> State;
+
+    /// The replay buffer of an agent that has one: checkpoints store its contents apart, as it grows.
+    fn replay(&self) -> Option<&Replay> {
+        None
+    }
+
+    /// The same, to be filled after [`Self::load`].
+    fn replay_mut(&mut self) -> Option<&mut Replay> {
+        None
+    }
 
     /// Restores what [`Self::save`] wrote.
     ///
@@ -59,12 +72,14 @@ pub trait Agent {
 
 /// What an iteration reports; the same columns for every agent, empty where they do not apply.
 ///
-/// Losses, KL, entropy and clip fraction are taken over the whole batch after the update.
+/// Losses, KL, entropy and clip fraction are taken over the whole batch after the update; those of off-policy agents are
+/// means over the gradient steps of the iteration.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Metrics {
-    /// −E[r Â], r = π/π_old, with Â normalised over the batch: the surrogate that the update lowers.
+    /// −E[r Â], r = π/π_old, with Â normalised over the batch: the surrogate that the update lowers. Off-policy: the
+    /// actor's loss.
     pub policy_loss: Option<f64>,
-    /// E[(V − R)²]
+    /// E[(V − R)²]; off-policy: ½ E[(Q − y)²].
     pub value_loss: Option<f64>,
     /// E[KL(π_old ‖ π)], nats.
     pub kl: Option<f64>,
@@ -82,8 +97,12 @@ pub struct Metrics {
     pub line_search_steps: Option<f64>,
     /// Learning rate of the iteration.
     pub learning_rate: Option<f64>,
-    /// Mean standard deviation of Gaussian actions.
+    /// Mean standard deviation of Gaussian actions (before squashing, where they are squashed).
     pub action_std: Option<f64>,
+    /// E[Q(s, a)] of fresh actions (off-policy agents).
+    pub q: Option<f64>,
+    /// Temperature α of SAC, entropy coefficient λ of off-policy MDPO.
+    pub temperature: Option<f64>,
 }
 
 impl Metrics {
@@ -185,8 +204,14 @@ macro_rules! entry {
 }
 
 /// Every agent, in the order in which `steadfast list agents` prints them.
-pub const REGISTRY: &[Entry] =
-    &[entry!(random, Random), entry!(ppo, Ppo), entry!(trpo, Trpo), entry!(mdpo, Mdpo)];
+pub const REGISTRY: &[Entry] = &[
+    entry!(random, Random),
+    entry!(ppo, Ppo),
+    entry!(trpo, Trpo),
+    entry!(mdpo, Mdpo),
+    entry!(sac, Sac),
+    entry!(mdpo_off, MdpoOff),
+];
 
 /// The registered agent of that name.
 ///

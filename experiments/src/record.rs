@@ -108,6 +108,10 @@ pub struct TrainRow<'a> {
     pub learning_rate: Option<f64>,
     /// Mean standard deviation of Gaussian actions.
     pub action_std: Option<f64>,
+    /// E[Q(s, a)] of fresh actions.
+    pub q: Option<f64>,
+    /// Weight of the entropy against the reward.
+    pub temperature: Option<f64>,
 }
 
 impl<'a> TrainRow<'a> {
@@ -130,6 +134,8 @@ impl<'a> TrainRow<'a> {
             line_search_steps: m.line_search_steps,
             learning_rate: m.learning_rate,
             action_std: m.action_std,
+            q: m.q,
+            temperature: m.temperature,
         }
     }
 }
@@ -409,7 +415,7 @@ mod tests {
         assert_eq!(
             header(&|c| c.push(TrainRow::new(&key, 1, 1, &Metrics::default())).unwrap()),
             "agent,env,seed,step,iteration,policy_loss,value_loss,kl,entropy,clip_fraction,explained_variance,\
-             grad_norm,step_size,line_search_steps,learning_rate,action_std"
+             grad_norm,step_size,line_search_steps,learning_rate,action_std,q,temperature"
         );
         assert_eq!(
             header(&|c| c.push(TimingRow::new(&key, 1, 0.0, 0.0, None)).unwrap()),

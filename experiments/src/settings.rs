@@ -14,6 +14,8 @@ const PRESETS: &[(&str, &str)] = &[
     ("ppo", include_str!("../presets/ppo.toml")),
     ("trpo", include_str!("../presets/trpo.toml")),
     ("mdpo", include_str!("../presets/mdpo.toml")),
+    ("sac", include_str!("../presets/sac.toml")),
+    ("mdpo_off", include_str!("../presets/mdpo_off.toml")),
 ];
 
 /// Everything that determines a run's results, and the names under which they are filed.

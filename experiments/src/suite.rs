@@ -16,7 +16,11 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("mdpo-vs-ppo-mujoco", include_str!("../suites/mdpo-vs-ppo-mujoco.toml")),
     ("mdpo-vs-ppo-paper", include_str!("../suites/mdpo-vs-ppo-paper.toml")),
     ("mdpo-vs-ppo-minimal", include_str!("../suites/mdpo-vs-ppo-minimal.toml")),
+    ("sac-vs-mdpo", include_str!("../suites/sac-vs-mdpo.toml")),
+    ("sac-vs-mdpo-mujoco", include_str!("../suites/sac-vs-mdpo-mujoco.toml")),
     ("sb3", include_str!("../suites/sb3.toml")),
+    ("sb3-mujoco", include_str!("../suites/sb3-mujoco.toml")),
+    ("sb3-sac", include_str!("../suites/sb3-sac.toml")),
     ("smoke", include_str!("../suites/smoke.toml")),
 ];
 

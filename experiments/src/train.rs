@@ -142,6 +142,11 @@ pub fn checkpoint_path(directory: &Path) -> PathBuf {
     directory.join("checkpoint").join("state.safetensors")
 }
 
+/// Folder of the replay buffer in a run directory, of an agent that has one.
+fn replay_folder(directory: &Path) -> PathBuf {
+    directory.join("checkpoint").join("replay")
+}
+
 /// Builds the agent of a run, with its environment's maker.
 ///
 /// # Errors
@@ -246,6 +251,7 @@ pub fn run(
     }
     remove_drafts(directory);
     remove_drafts(&checkpoints);
+    remove_drafts(&replay_folder(directory));
     if !directory.join("run.toml").exists() {
         let file = RunFile { settings: settings.clone(), provenance: provenance(conduct) };
         write_atomic(&directory.join("run.toml"), toml::to_string(&file)?.as_bytes())?;
@@ -261,7 +267,7 @@ pub fn run(
     };
     let mut session = Session::open(settings, directory, envs, lengths)?;
     if let Some(state) = &state {
-        session.restore(state, agent.as_mut()).with_context(unfit)?;
+        session.restore(state, agent.as_mut(), directory).with_context(unfit)?;
     }
 
     if conduct.profile {
@@ -286,7 +292,7 @@ pub fn run(
             Some(end) => Some(end),
             None if INTERRUPTED.load(Ordering::Relaxed) => {
                 session.flush()?;
-                session.checkpoint(&path, agent.as_ref())?;
+                session.checkpoint(directory, agent.as_ref())?;
                 return Ok(Outcome::Interrupted);
             }
             None => match agent.iterate(&mut session.envs) {
@@ -304,7 +310,7 @@ pub fn run(
         session.flush()?;
         if finished.is_some() || saved.elapsed() >= conduct.checkpoint_every {
             if !matches!(finished, Some((Status::Diverged, _))) {
-                session.checkpoint(&path, agent.as_ref())?;
+                session.checkpoint(directory, agent.as_ref())?;
             }
             saved = Instant::now();
         }
@@ -338,6 +344,8 @@ struct Session<'a> {
     /// Seconds of computing before this process took over, and since when it counts.
     wall_before: f64,
     since: Instant,
+    /// Transitions of the replay buffer that the latest checkpoint has.
+    replay_saved: u64,
     /// Step and seconds of the latest row of `timing.csv`.
     timed: (u64, f64),
     /// Seconds of each stage up to the latest row of `timing.csv`, with `--profile`.
@@ -368,6 +376,7 @@ impl<'a> Session<'a> {
             iteration: 0,
             episodes: 0,
             last_return: None,
+            replay_saved: 0,
             wall_before: 0.0,
             since: Instant::now(),
             timed: (0, 0.0),
@@ -375,8 +384,12 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn restore(&mut self, state: &State, agent: &mut dyn Agent) -> Result<()> {
+    fn restore(&mut self, state: &State, agent: &mut dyn Agent, directory: &Path) -> Result<()> {
         agent.load(&state.state("agent"))?;
+        if let Some(replay) = agent.replay_mut() {
+            checkpoint::load_replay(&replay_folder(directory), replay)?;
+            self.replay_saved = replay.stored();
+        }
         self.envs.load(&state.state("envs"))?;
         let counters = state.u64("run.counters", 4)?;
         [self.next_eval, self.iteration, self.episodes, self.timed.0] =
@@ -388,7 +401,10 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn checkpoint(&self, path: &Path, agent: &dyn Agent) -> Result<()> {
+    fn checkpoint(&mut self, directory: &Path, agent: &dyn Agent) -> Result<()> {
+        if let Some(replay) = agent.replay() {
+            checkpoint::save_replay(&replay_folder(directory), replay, self.replay_saved)?;
+        }
         for file in &self.files {
             file.sync()?;
         }
@@ -399,7 +415,12 @@ impl<'a> Session<'a> {
         state.put_u64("run.lengths", &lengths);
         state.put_u64("run.counters", &[self.next_eval, self.iteration, self.episodes, self.timed.0]);
         state.put_f64("run.reals", &[self.wall(), self.timed.1, self.last_return.unwrap_or(f64::NAN)]);
-        checkpoint::save(path, &state)
+        checkpoint::save(&checkpoint_path(directory), &state)?;
+        if let Some(replay) = agent.replay() {
+            checkpoint::prune_replay(&replay_folder(directory), replay);
+            self.replay_saved = replay.stored();
+        }
+        Ok(())
     }
 
     fn wall(&self) -> f64 {

@@ -123,6 +123,23 @@ dispatched! {
 }
 
 dispatched! {
+    /// max(0, x) of every element, in place.
+    pub fn relu(values: &mut [f32]) { relu_all, relu_all, relu_all }
+}
+
+dispatched! {
+    /// `grad` times the derivative of the rectifier, from its values: 0 where they are 0, in place.
+    pub fn relu_backward(values: &[f32], grad: &mut [f32]) {
+        relu_backward_all, relu_backward_all, relu_backward_all
+    }
+}
+
+dispatched! {
+    /// Moves `values` towards `other` by a share of the way: x + share (y − x), in place.
+    pub fn mix(values: &mut [f32], other: &[f32], share: f32) { mix_all, mix_all, mix_all }
+}
+
+dispatched! {
     /// `sums` plus the sum of the rows of `rows` `[B, n]`, in order; n is the length of `sums`.
     pub fn add_rows(rows: &[f32], sums: &mut [f32]) { add_rows_all, add_rows_all, add_rows_all }
 }
@@ -343,6 +360,25 @@ fn tanh_backward_all(values: &[f32], grad: &mut [f32]) {
 }
 
 #[inline(always)]
+fn relu_all(values: &mut [f32]) {
+    values.iter_mut().for_each(|x| *x = x.max(0.0));
+}
+
+#[inline(always)]
+fn relu_backward_all(values: &[f32], grad: &mut [f32]) {
+    for (g, h) in grad.iter_mut().zip(values) {
+        *g = if *h > 0.0 { *g } else { 0.0 };
+    }
+}
+
+#[inline(always)]
+fn mix_all(values: &mut [f32], other: &[f32], share: f32) {
+    for (x, y) in values.iter_mut().zip(other) {
+        *x += share * (y - *x);
+    }
+}
+
+#[inline(always)]
 fn add_rows_all(rows: &[f32], sums: &mut [f32]) {
     let n = sums.len();
     let mut columns = sums.chunks_exact_mut(NARROW);
@@ -540,6 +576,22 @@ mod tests {
                 let expected = f64::from(numbers(n, 5)[i]) * (1.0 - f64::from(a[i]).powi(2));
                 prop_assert!((f64::from(g[i]) - expected).abs() < 1e-6);
             }
+            let (mut a, mut b) = (x.clone(), x.clone());
+            relu(&mut a);
+            relu_all(&mut b);
+            prop_assert_eq!(&a, &b);
+            let expected: Vec<f32> = x.iter().map(|x| if *x > 0.0 { *x } else { 0.0 }).collect();
+            prop_assert_eq!(&a, &expected);
+            let mut g = numbers(n, 5);
+            relu_backward(&a, &mut g);
+            let slope = |i: usize| if x[i] > 0.0 { numbers(n, 5)[i] } else { 0.0 };
+            let expected: Vec<f32> = (0..n).map(slope).collect();
+            prop_assert_eq!(&g, &expected);
+            let (mut a, mut b) = (x.clone(), x.clone());
+            mix(&mut a, &numbers(n, 8), 0.3);
+            mix_all(&mut b, &numbers(n, 8), 0.3);
+            prop_assert_eq!(&a, &b);
+            prop_assert!((0..n).all(|i| (a[i] - 0.7 * x[i] - 0.3 * numbers(n, 8)[i]).abs() < 1e-5));
             prop_assert_eq!(sum_of_squares(&x), sum_of_squares_all(&x));
             let sum: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
             prop_assert!((f64::from(sum_of_squares(&x)) - sum).abs() <= 1e-5 * (1.0 + sum));

@@ -27,7 +27,7 @@ pub enum Activation {
     Relu,
 }
 
-/// How initial weights are drawn; biases start at zero.
+/// How initial weights are drawn; biases start at zero, unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
@@ -35,6 +35,8 @@ pub enum Init {
     Orthogonal,
     /// Uniform in ±√(6 / (in + out)) (Glorot and Bengio 2010); gains are ignored.
     Xavier,
+    /// Weights and biases uniform in ±1/√in: PyTorch's default for linear layers; gains are ignored.
+    Pytorch,
 }
 
 /// One affine layer within the flat vector.
@@ -117,9 +119,12 @@ impl Mlp {
             let gain = if i + 1 == self.layers.len() { gain } else { std::f64::consts::SQRT_2 };
             let weight = match init {
                 Init::Orthogonal => orthogonal(l.inputs, l.outputs, gain, rng),
-                Init::Xavier => xavier(l.inputs, l.outputs, rng),
+                Init::Xavier => {
+                    uniform((6.0 / (l.inputs + l.outputs) as f64).sqrt(), l.inputs * l.outputs, rng)
+                }
+                Init::Pytorch => uniform(1.0 / (l.inputs as f64).sqrt(), l.end() - l.offset, rng),
             };
-            params[l.offset..l.bias()].copy_from_slice(&weight);
+            params[l.offset..l.offset + weight.len()].copy_from_slice(&weight);
         }
         params
     }
@@ -215,11 +220,11 @@ fn orthogonal(rows: usize, columns: usize, gain: f64, rng: &mut Rng) -> Vec<f32>
     (0..rows * columns).map(|i| (gain * at(i / columns, i % columns)) as f32).collect()
 }
 
-fn xavier(inputs: usize, outputs: usize, rng: &mut Rng) -> Vec<f32> {
-    let limit = (6.0 / (inputs + outputs) as f64).sqrt();
+/// `len` numbers, uniform in ±`limit`.
+fn uniform(limit: f64, len: usize, rng: &mut Rng) -> Vec<f32> {
     match Uniform::new_inclusive(-limit, limit) {
-        Ok(uniform) => uniform.sample_iter(rng).take(inputs * outputs).map(|w| w as f32).collect(),
-        Err(_) => vec![0.0; inputs * outputs], // only for an empty layer
+        Ok(uniform) => uniform.sample_iter(rng).take(len).map(|w| w as f32).collect(),
+        Err(_) => vec![0.0; len], // only for an empty layer
     }
 }
 
@@ -264,6 +269,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn uniform_weights_have_the_stated_limits() {
+        let mlp = Mlp::new(4, &[36], 60, Activation::Relu, &Device::cpu_tensors());
+        let limits = |params: &[f32], range: std::ops::Range<usize>| {
+            params[range].iter().fold(0.0f32, |a, b| a.max(b.abs()))
+        };
+        let near = |x: f32, limit: f32| assert!(x <= limit && x > 0.9 * limit, "{x} of {limit}");
+        let params = mlp.init(Init::Pytorch, 1.0, &mut stream(0, Purpose::Init, 0));
+        near(limits(&params, 0..4 * 36), 0.5);
+        near(limits(&params, 4 * 36..5 * 36), 0.5);
+        near(limits(&params, 5 * 36..5 * 36 + 36 * 60), 1.0 / 6.0);
+        let params = mlp.init(Init::Xavier, 1.0, &mut stream(0, Purpose::Init, 0));
+        near(limits(&params, 0..4 * 36), (6.0f32 / 40.0).sqrt());
+        assert_eq!(limits(&params, 4 * 36..5 * 36), 0.0);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The shared core: networks, distributions, rollouts, advantages, optimisers, trust regions.
+//! The shared core: networks, distributions, rollouts, replay, advantages, optimisers, trust
+//! regions.
 //!
 //! Each piece has one right answer and is tested alone. Nothing here knows an algorithm.
 
@@ -12,10 +13,13 @@ pub mod kernels;
 pub mod loss;
 pub mod mlp;
 pub mod normalize;
+pub mod off_policy;
 pub mod on_policy;
 pub mod policy;
 pub mod profile;
+pub mod replay;
 pub mod rollout;
+pub mod squashed;
 #[cfg(all(test, feature = "cpu"))]
 pub(crate) mod testing;
 pub mod trust_region;

@@ -9,6 +9,7 @@ use super::batch::{HostRows, Rows, TensorRows};
 use super::density::{self, Density, HostSample};
 use super::device::{Device, to_host};
 use super::dist::{Dist, Head};
+use super::kernels;
 use super::loss::{Dual, PolicyLoss, Sample, ValueLoss};
 use super::mlp::slices::Workspace;
 use super::mlp::{Activation, Init, Mlp, Pass};
@@ -421,12 +422,15 @@ impl Fisher<'_> {
     }
 }
 
-/// The state-value function V_φ.
+/// The value function V_φ of states, or Q_φ of states and actions side by side.
+#[derive(Clone)]
 pub struct Critic {
     mlp: Mlp,
     /// φ and the gradient of the loss last asked for, `[P]`.
     pub weights: Weights,
     work: Workspace,
+    /// Derivatives with respect to the inputs last asked for, `[B, I]`.
+    d_inputs: Vec<f32>,
 }
 
 impl Critic {
@@ -434,7 +438,7 @@ impl Critic {
     pub fn new(obs_len: usize, net: &Net, rng: &mut Rng, device: &Device) -> Self {
         let mlp = Mlp::new(obs_len, &net.hidden, 1, net.activation, device);
         let weights = Weights::new(mlp.init(net.init, 1.0, rng), device);
-        Self { weights, mlp, work: Workspace::default() }
+        Self { weights, mlp, work: Workspace::default(), d_inputs: Vec::new() }
     }
 
     /// Number of parameters, P.
@@ -500,6 +504,70 @@ impl Critic {
         }
     }
 
+    /// Mean of ½ (V(x) − y)² over inputs x `[B, I]` and targets y `[B]` in host memory; its gradient goes to
+    /// [`Self::weights`].
+    pub fn regress(&mut self, inputs: &[f32], targets: &[f32], device: &Device) -> Scalar {
+        let rows = targets.len();
+        // One number a row, never a row of numbers.
+        assert_eq!(inputs.len(), rows * self.mlp.inputs());
+        match (&mut self.weights.params, &mut self.weights.grad) {
+            (Vector::Host(params), Vector::Host(grad)) => {
+                self.mlp.forward_slices(params, inputs, &mut self.work);
+                let (values, d_values) = self.work.outputs();
+                let share = 1.0 / rows as f32;
+                let mut sum = 0.0;
+                for i in 0..rows {
+                    let error = values[i] - targets[i];
+                    sum += f64::from(0.5 * error * error);
+                    d_values[i] = error * share;
+                }
+                self.mlp.vjp_slices(params, inputs, &mut self.work, grad);
+                Scalar::Host(sum / rows as f64)
+            }
+            (Vector::Tensor(params), grad) => {
+                let x = device.matrix(inputs.to_vec(), self.mlp.inputs());
+                let (values, pass) = self.mlp.forward(params, x);
+                let error = values.reshape([rows]) - device.vector(targets.to_vec()); // [B]
+                let d_values = (error.clone() / rows as f64).reshape([rows, 1]);
+                *grad = Vector::Tensor(self.mlp.vjp(params, &pass, d_values));
+                Scalar::Tensor(error.square().mean() * 0.5)
+            }
+            _ => apart(),
+        }
+    }
+
+    /// Derivative of Σ `weights` ∘ V(x) with respect to the inputs x `[B, I]` that [`Self::values`] was last asked
+    /// for, `[B, I]`.
+    pub fn input_slopes(&mut self, inputs: &[f32], weights: &[f32], device: &Device) -> &[f32] {
+        self.d_inputs.resize(inputs.len(), 0.0);
+        match &self.weights.params {
+            Vector::Host(params) => {
+                self.work.outputs().1.copy_from_slice(weights);
+                self.mlp.input_vjp_slices(params, &mut self.work, &mut self.d_inputs);
+            }
+            Vector::Tensor(params) => {
+                let x = device.matrix(inputs.to_vec(), self.mlp.inputs()).autodiff().require_grad();
+                let (values, _) = self.mlp.forward(&params.clone().autodiff(), x.clone());
+                let weights = device.matrix(weights.to_vec(), 1).autodiff();
+                let gradients = (values * weights).sum().backward();
+                let slopes = x.grad(&gradients).unwrap_or_else(|| x.clone().inner().zeros_like());
+                self.d_inputs.copy_from_slice(&to_host(slopes));
+            }
+        }
+        &self.d_inputs
+    }
+
+    /// Moves the parameters towards those of `other` by a share τ of the way (Polyak averaging).
+    pub fn track(&mut self, other: &Self, tau: f64) {
+        match (&mut self.weights.params, &other.weights.params) {
+            (Vector::Host(params), Vector::Host(other)) => kernels::mix(params, other, tau as f32),
+            (Vector::Tensor(params), Vector::Tensor(other)) => {
+                *params = params.clone() + (other.clone() - params.clone()) * tau;
+            }
+            _ => apart(),
+        }
+    }
+
     /// E[(V − R)²] over `rows`.
     pub(super) fn error(&mut self, rows: &Rows) -> Scalar {
         match (&self.weights.params, rows) {
@@ -532,7 +600,7 @@ impl Critic {
     }
 }
 
-fn save_parts(mlp: &Mlp, params: &[f32], name: &str, state: &mut State) {
+pub(super) fn save_parts(mlp: &Mlp, params: &[f32], name: &str, state: &mut State) {
     let mut start = 0;
     for (part, shape) in mlp.parts() {
         let end = start + shape.iter().product::<usize>();
@@ -541,7 +609,7 @@ fn save_parts(mlp: &Mlp, params: &[f32], name: &str, state: &mut State) {
     }
 }
 
-fn load_parts(mlp: &Mlp, name: &str, state: &State) -> Result<Vec<f32>, StateError> {
+pub(super) fn load_parts(mlp: &Mlp, name: &str, state: &State) -> Result<Vec<f32>, StateError> {
     let mut params = Vec::with_capacity(mlp.len());
     for (part, shape) in mlp.parts() {
         params.extend_from_slice(state.f32(&format!("{name}.{part}"), shape.iter().product())?);

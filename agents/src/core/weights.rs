@@ -33,6 +33,14 @@ impl Vector {
         self.len() == 0
     }
 
+    /// The first entry.
+    pub fn first(&self) -> f32 {
+        match self {
+            Self::Host(values) => values[0],
+            Self::Tensor(tensor) => to_host(tensor.clone())[0],
+        }
+    }
+
     /// A copy in host memory.
     pub fn to_host(&self) -> Vec<f32> {
         match self {
@@ -87,6 +95,14 @@ impl Weights {
     /// Replaces the gradient.
     pub fn set_grad(&mut self, values: Vec<f32>) {
         self.grad = Vector::new(values, &self.device);
+    }
+
+    /// Sets every entry of the gradient to `value`.
+    pub fn fill_grad(&mut self, value: f32) {
+        match &mut self.grad {
+            Vector::Host(grad) => grad.fill(value),
+            Vector::Tensor(grad) => *grad = grad.full_like(value),
+        }
     }
 
     /// θ = θ_0 + `length` · `direction`

@@ -2,12 +2,38 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use steadfast_agents::{Agent, Device, Entry, REGISTRY, Setup, config};
-use steadfast_envs::{Purpose, VecEnv, make};
+use steadfast_envs::{Purpose, State, VecEnv, make};
 use toml::Table;
 
 /// The agents that learn.
 pub fn learners() -> impl Iterator<Item = &'static Entry> {
     REGISTRY.iter().filter(|e| e.name != "random")
+}
+
+/// Whether the agent replays experience.
+pub fn is_off_policy(entry: &Entry) -> bool {
+    (entry.defaults)().contains_key("buffer")
+}
+
+/// Whether the agent can act in the task.
+pub fn plays(entry: &Entry, env: &str) -> bool {
+    let task = make(env).unwrap();
+    let setup = Setup { spec: task.spec(), seed: 0, total_steps: 1_000_000, device: Device::cpu() };
+    (entry.build)(&options(entry, if is_off_policy(entry) { "buffer = 1000" } else { "" }), &setup).is_ok()
+}
+
+/// Loads what `from` saved, its replay buffer included.
+pub fn load(agent: &mut dyn Agent, state: &State, replay: Option<&State>) {
+    agent.load(state).unwrap();
+    if let (Some(to), Some(replay)) = (agent.replay_mut(), replay) {
+        to.restore(replay).unwrap();
+        assert!(to.is_complete());
+    }
+}
+
+/// All that the agent's replay buffer holds.
+pub fn replay(agent: &dyn Agent) -> Option<State> {
+    agent.replay().map(|replay| replay.piece(replay.oldest(), replay.stored()))
 }
 
 /// The agent's default options with those of `text`, in TOML, over them.

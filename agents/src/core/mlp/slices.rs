@@ -56,7 +56,7 @@ impl Mlp {
                 if i + 1 < self.layers.len() {
                     match self.activation {
                         Activation::Tanh => kernels::tanh(y),
-                        Activation::Relu => y.iter_mut().for_each(|h| *h = h.max(0.0)),
+                        Activation::Relu => kernels::relu(y),
                     }
                 }
             }
@@ -73,7 +73,8 @@ impl Mlp {
         if rows == 0 {
             grad[..self.len()].fill(0.0);
         }
-        self.transpose_weights(params, transposed);
+        // The inputs of the first layer need no gradient.
+        self.transpose_weights(&self.layers[1..], params, transposed);
         let widest = self.widest();
         front.resize(CHUNK * widest, 0.0);
         back.resize(CHUNK * widest, 0.0);
@@ -115,6 +116,35 @@ impl Mlp {
         }
     }
 
+    /// Gradient `[B, in]` of Σ g ∘ outputs with respect to the inputs, into `d_x`, after a forward pass with g
+    /// `[B, out]` in [`Workspace::outputs`].
+    pub fn input_vjp_slices(&self, params: &[f32], work: &mut Workspace, d_x: &mut [f32]) {
+        let Workspace { values, d_outputs, transposed, front, back } = work;
+        let (Some(first_layer), Some(out)) = (self.layers.first(), self.layers.last()) else { return };
+        let rows = d_outputs.len() / out.outputs.max(1);
+        self.transpose_weights(&self.layers, params, transposed);
+        let widest = self.widest();
+        front.resize(CHUNK * widest, 0.0);
+        back.resize(CHUNK * widest, 0.0);
+        for (first, count) in chunks(rows) {
+            let of = |width: usize| first * width..(first + count) * width;
+            front[..count * out.outputs].copy_from_slice(&d_outputs[of(out.outputs)]);
+            for (i, l) in self.layers.iter().enumerate().rev() {
+                let g = &front[..count * l.outputs];
+                let weight = &transposed[l.offset..l.bias()];
+                let sizes = Sizes { m: count, n: l.inputs, k: l.outputs };
+                if i == 0 {
+                    kernels::product(g, weight, Start::Zero, &mut d_x[of(first_layer.inputs)], sizes);
+                } else {
+                    let d_h = &mut back[..count * l.inputs];
+                    kernels::product(g, weight, Start::Zero, d_h, sizes);
+                    self.times_slope(&values[i - 1][of(l.inputs)], d_h);
+                    std::mem::swap(front, back);
+                }
+            }
+        }
+    }
+
     /// Directional derivative of the outputs along `tangent` `[P]`, into the room of [`Workspace::outputs`],
     /// after a forward pass on `x`.
     pub fn jvp_slices(&self, params: &[f32], x: &[f32], tangent: &[f32], work: &mut Workspace) {
@@ -150,16 +180,14 @@ impl Mlp {
     fn times_slope(&self, values: &[f32], grad: &mut [f32]) {
         match self.activation {
             Activation::Tanh => kernels::tanh_backward(values, grad),
-            Activation::Relu => {
-                grad.iter_mut().zip(values).for_each(|(g, h)| *g = if *h > 0.0 { *g } else { 0.0 });
-            }
+            Activation::Relu => kernels::relu_backward(values, grad),
         }
     }
 
-    /// The weight matrices of all layers but the first, `[out, in]`, each where the flat vector has it.
-    fn transpose_weights(&self, params: &[f32], transposed: &mut Vec<f32>) {
+    /// The weight matrices of these layers, `[out, in]`, each where the flat vector has it.
+    fn transpose_weights(&self, layers: &[Layer], params: &[f32], transposed: &mut Vec<f32>) {
         transposed.resize(self.len(), 0.0);
-        for l in &self.layers[1..] {
+        for l in layers {
             let range = l.offset..l.bias();
             kernels::transpose(&params[range.clone()], &mut transposed[range], l.inputs, l.outputs);
         }
@@ -290,6 +318,17 @@ mod tests {
             let total = |i: usize, h: f64| -> f64 {
                 at(&|j| if i == j { h } else { 0.0 }).iter().zip(wide(&g)).map(|(y, g)| y * g).sum()
             };
+            let mut d_x = vec![0.0; x.len()];
+            mlp.input_vjp_slices(&params, &mut work, &mut d_x);
+            for i in (0..x.len()).step_by(1 + x.len() / 50) {
+                let total = |h: f64| -> f64 {
+                    let mut x = wide(&x);
+                    x[i] += h;
+                    let y = outputs(&mlp, &wide(&params), &x);
+                    y.iter().zip(wide(&g)).map(|(y, g)| y * g).sum()
+                };
+                close(&[d_x[i]], &[(total(H) - total(-H)) / (2.0 * H)], 1e-5);
+            }
             // Every parameter of the small networks, some of the others.
             for i in (0..mlp.len()).step_by(1 + mlp.len() / 200) {
                 close(&[grad[i]], &[(total(i, H) - total(i, -H)) / (2.0 * H)], 1e-5);
