@@ -84,6 +84,21 @@ fn default_presets_hold_their_thresholds() {
     }
 }
 
+/// Final scores of the off-policy agents' default presets, 5 seeds, 100 greedy episodes after 20 000 steps.
+#[test]
+fn off_policy_presets_hold_their_thresholds() {
+    let all = evaluations(&folder("sac-vs-mdpo/eval.csv"));
+    for agent in ["sac", "mdpo_off"] {
+        for (env, threshold) in [("Pendulum-v1", -155.0), ("MountainCarContinuous-v0", 90.0)] {
+            let runs = &all[&(agent.to_owned(), env.to_owned(), 20_000)];
+            let scores: Vec<f64> = runs.iter().map(|r| r.1).collect();
+            assert_eq!(scores.len(), 5);
+            let score = iqm(&scores).unwrap();
+            assert!(score >= threshold, "{agent} {env}: {score}");
+        }
+    }
+}
+
 /// Mean return of the exact finite-horizon optimum over the evaluation episodes of a seed.
 fn optimum(seed: u64, episodes: usize) -> f64 {
     let make = steadfast_envs::entry("DoubleIntegrator").unwrap().make;
