@@ -12,8 +12,12 @@ use steadfast_agents::core::dist::Head;
 use steadfast_agents::core::kernels::{self, AdamStep, Sizes, Start};
 use steadfast_agents::core::loss::SquaredError;
 use steadfast_agents::core::mlp::slices::Workspace;
+use steadfast_agents::core::off_policy::{ActorCritics, OffPolicy};
 use steadfast_agents::core::policy::{Critic, Net, Policy};
+use steadfast_agents::core::replay::Transition;
+use steadfast_agents::core::squashed::Logarithm;
 use steadfast_agents::ppo::ClippedSurrogate;
+use steadfast_agents::sac::SoftValue;
 use steadfast_agents::{Agent, Device, Setup};
 use steadfast_envs::rng::stream;
 use steadfast_envs::{Purpose, VecEnv};
@@ -36,7 +40,7 @@ pub struct BenchArgs {
     /// Where networks live in `train`: cpu or wgpu
     #[arg(long, default_value = Device::NAMES[0])]
     device: String,
-    /// Measure other libraries too, right after ours, with this Python (it needs stable-baselines3 and sb3-contrib)
+    /// Measure other libraries too, right after ours, with this Python (it needs stable-baselines3, sb3-contrib and sbx-rl)
     #[arg(long, value_name = "PYTHON")]
     peers: Option<std::path::PathBuf>,
 }
@@ -224,13 +228,14 @@ fn envs(show: &mut Show) -> Result<()> {
     Ok(())
 }
 
-/// The trainings that are measured: agent, preset, environment, options, and the peer with the same settings.
-const TRAININGS: &[(&str, &str, &str, &str, Option<&str>)] = &[
-    ("ppo", "sb3", "Pendulum-v1", "", Some("sb3 PPO")),
-    ("ppo", "sb3", "Pendulum-v1", "num_envs=64 horizon=128 epochs=4 minibatch=256", None),
-    ("trpo", "sb3", "Pendulum-v1", "", Some("sb3 TRPO")),
-    ("mdpo", "code", "Pendulum-v1", "", None),
-    ("ppo", "sb3", "CartPole-v1", "", Some("sb3 PPO")),
+/// The trainings that are measured: agent, preset, environment, options, and the peers with the same settings.
+const TRAININGS: &[(&str, &str, &str, &str, &[&str])] = &[
+    ("ppo", "sb3", "Pendulum-v1", "", &["sb3 PPO"]),
+    ("ppo", "sb3", "Pendulum-v1", "num_envs=64 horizon=128 epochs=4 minibatch=256", &[]),
+    ("trpo", "sb3", "Pendulum-v1", "", &["sb3 TRPO"]),
+    ("mdpo", "code", "Pendulum-v1", "", &[]),
+    ("ppo", "sb3", "CartPole-v1", "", &["sb3 PPO"]),
+    ("sac", "sb3", "HalfCheetah-v5", "horizon=200", &["sb3 SAC", "sbx SAC"]),
 ];
 
 fn build(
@@ -263,12 +268,12 @@ fn training(agent: &str, preset: &str, env: &str, set: &str, device: &Device) ->
 }
 
 fn train(device: &Device, peers: Option<&std::path::Path>, show: &mut Show) -> Result<()> {
-    for (agent, preset, env, set, peer) in TRAININGS {
+    for (agent, preset, env, set, others) in TRAININGS {
         let name = format!("{agent} {preset} {env} {set}").trim_end().to_owned();
         let ours = training(agent, preset, env, set, device)?;
         let tensors = training(agent, preset, env, set, &Device::named("cpu-tensors")?)?.0;
         let mut lines = vec![Line::new("train", &name, "steps/s", ours, "the tensor library", tensors)];
-        if let (Some(python), Some(peer)) = (peers, peer) {
+        for (python, peer) in peers.iter().flat_map(|python| others.iter().map(move |peer| (python, peer))) {
             let value = peer_rate(python, peer, env)?;
             lines.push(Line::new("train", &name, "steps/s", ours, *peer, value));
         }
@@ -312,7 +317,7 @@ fn update(show: &mut Show) -> Result<()> {
         for rows in [1, 64] {
             let obs = numbers(rows * OBS);
             let (mut work, mut actions) = (Workspace::default(), vec![0.0; rows * ACTIONS]);
-            let mut floor = Floor::new(hidden, ACTIONS, rows);
+            let mut floor = Floor::new(OBS, hidden, ACTIONS, rows);
             let (ours, bare) =
                 beside(|| policy.greedy(&obs, &mut work, &mut actions), || floor.forward(&obs));
             let name = format!("inference {OBS}-{hidden}-{hidden}-{ACTIONS} rows {rows}");
@@ -339,7 +344,7 @@ fn update(show: &mut Show) -> Result<()> {
         let (policy_loss, value_loss) =
             (ClippedSurrogate { clip: 0.2, entropy: 0.0 }, SquaredError { clip: 0.0, weight: 0.5 });
         let obs = numbers(minibatch * OBS);
-        let mut floors = [ACTIONS, 1].map(|outputs| Floor::new(hidden, outputs, minibatch));
+        let mut floors = [ACTIONS, 1].map(|outputs| Floor::new(OBS, hidden, outputs, minibatch));
         let one_update = || {
             rows.standardize_advantage(1e-8);
             policy.grad(&rows, &policy_loss);
@@ -352,7 +357,47 @@ fn update(show: &mut Show) -> Result<()> {
         let name = format!("ppo {OBS}-{hidden}-{hidden}-{ACTIONS} and critic, minibatch {minibatch}");
         show(vec![Line::new("update", name, "us", ours, "the bare arithmetic", bare)])?;
     }
-    Ok(())
+    sac_update(show)
+}
+
+/// A gradient step of SAC with everything that belongs to it, beside its networks' bare arithmetic: two passes of the
+/// actor, six of Q functions; backward through the actor, through both Q functions, and through one to the action.
+fn sac_update(show: &mut Show) -> Result<()> {
+    let (hidden, rows) = (256, 256);
+    let spec = steadfast_envs::make("HalfCheetah-v5")?.spec().clone();
+    let setup = Setup { spec: &spec, seed: 0, total_steps: 10_000, device: Device::named("cpu")? };
+    let mut core = ActorCritics::new(OffPolicy::default(), Logarithm::NATURAL, &setup)?;
+    let obs = numbers(20_000 * OBS);
+    for (i, obs) in obs.chunks_exact(OBS).enumerate() {
+        let action = &obs[..ACTIONS];
+        core.replay_mut().push(&Transition {
+            obs,
+            action,
+            reward: obs[0],
+            next_obs: obs,
+            terminated: i % 100 == 0,
+        });
+    }
+    let one_update = || {
+        core.sample();
+        core.fit_q(0.2);
+        core.propose();
+        core.step_actor(&SoftValue { temperature: 0.2 });
+        core.track();
+    };
+    let inputs = numbers(rows * (OBS + ACTIONS));
+    let mut actor = Floor::new(OBS, hidden, 2 * ACTIONS, rows);
+    let mut q = Floor::new(OBS + ACTIONS, hidden, 1, rows);
+    let floor = || {
+        actor.forward(&inputs[..rows * OBS]);
+        actor.update(&inputs[..rows * OBS]);
+        (0..4).for_each(|_| q.forward(&inputs));
+        (0..2).for_each(|_| q.update(&inputs));
+        q.backward_to_inputs();
+    };
+    let (ours, bare) = beside(one_update, floor);
+    let name = format!("sac {OBS}-{hidden}-{hidden}-{ACTIONS} and critics, minibatch {rows}");
+    show(vec![Line::new("update", name, "us", ours, "the bare arithmetic", bare)])
 }
 
 fn numbers(n: usize) -> Vec<f32> {
@@ -369,11 +414,12 @@ struct Floor {
     grads: [Vec<f32>; 3],
     d_values: [Vec<f32>; 3],
     moments: [[Vec<f32>; 2]; 3],
+    d_inputs: Vec<f32>,
 }
 
 impl Floor {
-    fn new(hidden: usize, outputs: usize, rows: usize) -> Self {
-        let sizes = [OBS, hidden, hidden, outputs];
+    fn new(inputs: usize, hidden: usize, outputs: usize, rows: usize) -> Self {
+        let sizes = [inputs, hidden, hidden, outputs];
         let weights = || std::array::from_fn(|i| numbers(sizes[i] * sizes[i + 1]));
         let values = || std::array::from_fn(|i| numbers(rows * sizes[i + 1]));
         Self {
@@ -384,6 +430,7 @@ impl Floor {
             grads: weights(),
             d_values: values(),
             moments: std::array::from_fn(|i| [0, 1].map(|_| vec![0.0; sizes[i] * sizes[i + 1]])),
+            d_inputs: Vec::new(),
         }
     }
 
@@ -397,6 +444,21 @@ impl Floor {
                 kernels::tanh(&mut here[0]);
             }
         }
+    }
+
+    fn backward_to_inputs(&mut self) {
+        for i in (1..3).rev() {
+            let (k, n) = (self.sizes[i], self.sizes[i + 1]);
+            let (before, here) = self.d_values.split_at_mut(i);
+            let sizes = Sizes { m: self.rows, n: k, k: n };
+            kernels::product(&here[0], &self.weights[i], Start::Zero, &mut before[i - 1], sizes);
+            kernels::relu_backward(&self.values[i - 1], &mut before[i - 1]);
+        }
+        let sizes = Sizes { m: self.rows, n: self.sizes[0], k: self.sizes[1] };
+        let mut d_inputs = std::mem::take(&mut self.d_inputs);
+        d_inputs.resize(self.rows * self.sizes[0], 0.0);
+        kernels::product(&self.d_values[0], &self.weights[0], Start::Zero, &mut d_inputs, sizes);
+        self.d_inputs = d_inputs;
     }
 
     fn update(&mut self, obs: &[f32]) {

@@ -186,6 +186,14 @@ fn names_that_do_not_exist_are_answered_with_the_nearest() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     refused(dir, &["train", "--agent", "pppo", "--env", "CartPole-v1"], &["unknown agent 'pppo'", "'ppo'"]);
+    let sac =
+        |env, more: [&'static str; 4]| [["train", "--agent", "sac", "--env", env].as_slice(), &more].concat();
+    let none = ["--seed", "0", "--steps", "2k"];
+    refused(dir, &sac("CartPole-v1", none), &["Discrete(2)", "`ppo`, `trpo` and `mdpo`"]);
+    let wide = ["--set", "minibatch=300", "--set", "buffer=200"];
+    refused(dir, &sac("Pendulum-v1", wide), &["'minibatch'", "buffer of 200"]);
+    let late = ["--set", "learning_starts=2000", "--steps", "2k"];
+    refused(dir, &sac("Pendulum-v1", late), &["'learning_starts'", "2000 steps of the run"]);
     refused(dir, &["train", "--agent", "ppo", "--env", "CartPol"], &["unknown environment", "'CartPole-v1'"]);
     refused(dir, &train(&["--preset", "sb4"]), &["no preset 'sb4'", "did you mean 'sb3'"]);
     refused(dir, &train(&["--set", "gama=0.9"]), &["unknown option 'gama'", "'gamma'"]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{SMALL, call, determined, seen, steadfast, succeed};
 
-const AGENTS: [&str; 4] = ["random", "ppo", "trpo", "mdpo"];
+const AGENTS: [&str; 6] = ["random", "ppo", "trpo", "mdpo", "sac", "mdpo_off"];
 
 /// A training of `agent` with everything on that carries state from one iteration to the next.
 fn training<'a>(agent: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -19,7 +19,14 @@ fn training<'a>(agent: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     args.extend(&SMALL[..4]);
     if agent != "random" {
         args.extend(&SMALL[4..]);
-        args.extend(["--set", "normalize_obs=true", "--set", "noise_correlation=0.5"]);
+        args.extend(["--set", "noise_correlation=0.5"]);
+    }
+    if ["sac", "mdpo_off"].contains(&agent) {
+        // A buffer that is overwritten, twice.
+        args.extend(["--set", "buffer=5000", "--set", "minibatch=16", "--set", "learning_starts=200"]);
+        args.extend(["--set", "train_every=4"]);
+    } else if agent != "random" {
+        args.extend(["--set", "normalize_obs=true"]);
     }
     args.extend(more);
     args
@@ -52,7 +59,7 @@ fn kills_leave_no_trace() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
-    for agent in ["ppo", "trpo", "mdpo"] {
+    for agent in AGENTS.into_iter().skip(1) {
         let calm = tempfile::tempdir().unwrap();
         succeed(calm.path(), &training(agent, &["--quiet"]));
         let calm = determined(&run_folder(calm.path(), agent));
@@ -105,21 +112,30 @@ fn a_killed_sweep_goes_on() {
 #[cfg(unix)]
 #[test]
 fn a_full_disk_costs_no_more_than_the_work_since_the_checkpoint() {
-    let calm = tempfile::tempdir().unwrap();
-    succeed(calm.path(), &training("ppo", &["--quiet"]));
-    let dir = tempfile::tempdir().unwrap();
-    let args = training("ppo", &["--quiet", "--resume", "--checkpoint-every", "0"]);
-    // A limit on file sizes stands for the disk: writing fails in the same way. 16 blocks of 512 bytes hold the first
-    // rows of train.csv, not all of them.
-    let mut limited = std::process::Command::new("sh");
-    limited.current_dir(dir.path()).args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "sh"]);
-    limited.arg(env!("CARGO_BIN_EXE_steadfast")).args(&args);
-    let (code, _, err) = seen(&limited.output().unwrap());
-    assert_eq!(code, 2, "{err}");
-    assert!(err.contains("cannot write") && err.trim_end().lines().count() == 1, "{err}");
-    succeed(dir.path(), &args);
-    let folder = |dir: &tempfile::TempDir| determined(&run_folder(dir.path(), "ppo"));
-    assert!(folder(&dir) == folder(&calm));
+    // A limit on file sizes, in blocks of 512 bytes, stands for the disk: writing fails in the same way. 16 blocks hold the
+    // first rows of train.csv, 64 the first transitions of a replay buffer, not all of them.
+    for (agent, blocks) in [("ppo", 16), ("sac", 64)] {
+        let calm = tempfile::tempdir().unwrap();
+        succeed(calm.path(), &training(agent, &["--quiet"]));
+        let dir = tempfile::tempdir().unwrap();
+        let args = training(agent, &["--quiet", "--resume", "--checkpoint-every", "0"]);
+        let mut limited = std::process::Command::new("sh");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        limited.current_dir(dir.path()).args(["-c", &script, "sh"]);
+        limited.arg(env!("CARGO_BIN_EXE_steadfast")).args(&args);
+        let (code, _, err) = seen(&limited.output().unwrap());
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains("cannot write") && err.trim_end().lines().count() == 1, "{err}");
+        if agent == "sac" {
+            assert!(
+                err.contains("replay")
+                    && run_folder(dir.path(), agent).join("checkpoint/state.safetensors").exists()
+            );
+        }
+        succeed(dir.path(), &args);
+        let folder = |dir: &tempfile::TempDir| determined(&run_folder(dir.path(), agent));
+        assert!(folder(&dir) == folder(&calm), "{agent}");
+    }
 }
 
 /// `run.toml` names the command that repeats the run, `sweep cell`'s as well as `train`'s.

@@ -24,6 +24,8 @@ pub struct Workspace {
     /// Gradients, or tangents, of two successive layers, `[CHUNK, widest]`.
     front: Vec<f32>,
     back: Vec<f32>,
+    /// Numbers of the rows that a backward pass takes.
+    picked: Vec<usize>,
 }
 
 impl Workspace {
@@ -67,7 +69,7 @@ impl Mlp {
     /// Gradient `[P]` of Σ g ∘ outputs with respect to the parameters, into `grad`, after a forward pass on `x`
     /// with g `[B, out]` in [`Workspace::outputs`].
     pub fn vjp_slices(&self, params: &[f32], x: &[f32], work: &mut Workspace, grad: &mut [f32]) {
-        let Workspace { values, d_outputs, transposed, front, back } = work;
+        let Workspace { values, d_outputs, transposed, front, back, .. } = work;
         let Some(out) = self.layers.last() else { return };
         let rows = d_outputs.len() / out.outputs.max(1);
         if rows == 0 {
@@ -117,30 +119,37 @@ impl Mlp {
     }
 
     /// Gradient `[B, in]` of Σ g ∘ outputs with respect to the inputs, into `d_x`, after a forward pass with g
-    /// `[B, out]` in [`Workspace::outputs`].
+    /// `[B, out]` in [`Workspace::outputs`]. Rows whose g is zero cost nothing.
     pub fn input_vjp_slices(&self, params: &[f32], work: &mut Workspace, d_x: &mut [f32]) {
-        let Workspace { values, d_outputs, transposed, front, back } = work;
-        let (Some(first_layer), Some(out)) = (self.layers.first(), self.layers.last()) else { return };
-        let rows = d_outputs.len() / out.outputs.max(1);
+        let Workspace { values, d_outputs, transposed, front, back, picked } = work;
+        let (Some(first), Some(out)) = (self.layers.first(), self.layers.last()) else { return };
         self.transpose_weights(&self.layers, params, transposed);
         let widest = self.widest();
         front.resize(CHUNK * widest, 0.0);
         back.resize(CHUNK * widest, 0.0);
-        for (first, count) in chunks(rows) {
-            let of = |width: usize| first * width..(first + count) * width;
-            front[..count * out.outputs].copy_from_slice(&d_outputs[of(out.outputs)]);
+        d_x.fill(0.0);
+        picked.clear();
+        let rows = d_outputs.chunks_exact(out.outputs.max(1)).enumerate();
+        picked.extend(rows.filter(|(_, g)| g.iter().any(|g| *g != 0.0)).map(|(row, _)| row));
+        for picked in picked.chunks(CHUNK) {
+            let of = |row: usize, width: usize| row * width..(row + 1) * width;
+            for (i, row) in picked.iter().enumerate() {
+                front[of(i, out.outputs)].copy_from_slice(&d_outputs[of(*row, out.outputs)]);
+            }
             for (i, l) in self.layers.iter().enumerate().rev() {
-                let g = &front[..count * l.outputs];
-                let weight = &transposed[l.offset..l.bias()];
-                let sizes = Sizes { m: count, n: l.inputs, k: l.outputs };
-                if i == 0 {
-                    kernels::product(g, weight, Start::Zero, &mut d_x[of(first_layer.inputs)], sizes);
-                } else {
-                    let d_h = &mut back[..count * l.inputs];
-                    kernels::product(g, weight, Start::Zero, d_h, sizes);
-                    self.times_slope(&values[i - 1][of(l.inputs)], d_h);
-                    std::mem::swap(front, back);
+                let g = &front[..picked.len() * l.outputs];
+                let d_h = &mut back[..picked.len() * l.inputs];
+                let sizes = Sizes { m: picked.len(), n: l.inputs, k: l.outputs };
+                kernels::product(g, &transposed[l.offset..l.bias()], Start::Zero, d_h, sizes);
+                if i > 0 {
+                    for (d_h, row) in d_h.chunks_exact_mut(l.inputs).zip(picked) {
+                        self.times_slope(&values[i - 1][of(*row, l.inputs)], d_h);
+                    }
                 }
+                std::mem::swap(front, back);
+            }
+            for (d, row) in front.chunks_exact(first.inputs).zip(picked) {
+                d_x[of(*row, first.inputs)].copy_from_slice(d);
             }
         }
     }
@@ -315,10 +324,11 @@ mod tests {
             work.outputs().1.copy_from_slice(&g);
             let mut grad = vec![0.0; mlp.len()];
             mlp.vjp_slices(&params, &x, &mut work, &mut grad);
-            let total = |i: usize, h: f64| -> f64 {
-                at(&|j| if i == j { h } else { 0.0 }).iter().zip(wide(&g)).map(|(y, g)| y * g).sum()
-            };
-            let mut d_x = vec![0.0; x.len()];
+            // A row without gradient is passed over.
+            let mut g = g;
+            g[shape.2..2 * shape.2].fill(0.0);
+            work.outputs().1.copy_from_slice(&g);
+            let mut d_x = vec![7.0; x.len()];
             mlp.input_vjp_slices(&params, &mut work, &mut d_x);
             for i in (0..x.len()).step_by(1 + x.len() / 50) {
                 let total = |h: f64| -> f64 {
@@ -330,6 +340,10 @@ mod tests {
                 close(&[d_x[i]], &[(total(H) - total(-H)) / (2.0 * H)], 1e-5);
             }
             // Every parameter of the small networks, some of the others.
+            let g = normals(rows * shape.2, 3);
+            let total = |i: usize, h: f64| -> f64 {
+                at(&|j| if i == j { h } else { 0.0 }).iter().zip(wide(&g)).map(|(y, g)| y * g).sum()
+            };
             for i in (0..mlp.len()).step_by(1 + mlp.len() / 200) {
                 close(&[grad[i]], &[(total(i, H) - total(i, -H)) / (2.0 * H)], 1e-5);
             }
