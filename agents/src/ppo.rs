@@ -164,8 +164,12 @@ impl Agent for Ppo {
             policy_adam.step(&mut core.policy.weights, lr);
             critic_adam.step(&mut core.critic.weights, lr);
         }
-        core.finish(batch, c.clip, grad_norm.get(), Metrics { learning_rate: Some(lr), ..Metrics::default() })
-            .finite(envs.steps())
+        core.finish(batch, c.clip, [grad_norm.get()], |[grad_norm]| Metrics {
+            learning_rate: Some(lr),
+            grad_norm: Some(grad_norm),
+            ..Metrics::default()
+        })
+        .finite(envs.steps())
     }
 
     fn act(&self, obs: &[f32], actions: &mut [f32], _rng: &mut Rng) {
@@ -198,6 +202,7 @@ mod tests {
     use crate::core::testing::{
         actions, close, devices, loss_and_grad, normals, params, policy, policy_on, rows, shift_log_prob_old,
     };
+    use crate::core::weights::read;
 
     /// ln π: its gradient is the score.
     struct LogProb;
@@ -233,7 +238,7 @@ mod tests {
                         })
                         .sum::<f64>()
                         / 7.0;
-                    let mean_entropy = policy.compare(&rows, 0.2).entropy;
+                    let [mean_entropy] = read([policy.compare(&rows, 0.2).entropy]);
                     for entropy in [0.0, 0.3] {
                         let loss = ClippedSurrogate { clip: 0.2, entropy };
                         let (loss, _) = loss_and_grad(&mut policy, &rows, &loss);
@@ -271,10 +276,11 @@ mod tests {
         for head in [Head::Gaussian { dim: 2 }, Head::Categorical { sizes: vec![3, 2] }] {
             let mut policy = policy(head, 2, &[3]);
             let rows = batch_with(&mut policy, &[1.0; 4], vec![0.0; 4]);
-            let before = policy.compare(&rows, 0.2).entropy;
+            let [before] = read([policy.compare(&rows, 0.2).entropy]);
             let (_, grad) = loss_and_grad(&mut policy, &rows, &ClippedSurrogate { clip: 0.2, entropy: 1.0 });
             policy.weights.set(params(&policy).iter().zip(grad).map(|(p, g)| p - 0.01 * g).collect());
-            assert!(policy.compare(&rows, 0.2).entropy > before + 1e-4);
+            let [after] = read([policy.compare(&rows, 0.2).entropy]);
+            assert!(after > before + 1e-4);
         }
     }
 }

@@ -21,8 +21,7 @@ use crate::config::{at_least, positive, within};
 use crate::core::adam::{Adam, Schedule};
 use crate::core::loss::{PolicyLoss, Sample};
 use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy};
-use crate::core::trust_region::{conjugate_gradient, dot, line_search};
-use crate::core::weights::Scalar;
+use crate::core::trust_region::{line_search, natural_direction, step_length};
 use crate::{Agent, AgentError, BuildError, Metrics, Setup};
 
 /// Order of the arguments of the KL divergence that the line search bounds.
@@ -174,46 +173,41 @@ impl Agent for Trpo {
 
         // 2. Gradient of the surrogate.
         core.policy.grad(&batch.rows, &Surrogate);
-        let g: Vec<f64> = core.policy.weights.grad_to_host().into_iter().map(f64::from).collect();
+        let g = core.policy.weights.grad.clone();
 
         // 3. Natural direction.
         let mut fisher = core.policy.fisher(&batch.rows, c.fisher_every, dimensions * c.cg_damping);
-        let x = conjugate_gradient(|v, out| fisher.product(v, out), &g, c.cg_iterations, CG_TOLERANCE);
+        let x = natural_direction(&mut fisher, &g, c.cg_iterations, CG_TOLERANCE);
 
         // 4. Step length.
-        let mut fx = vec![0.0; x.len()];
-        fisher.product(&x, &mut fx);
-        let curvature = dot(&x, &fx);
-        let beta = if curvature > 0.0 { (2.0 * max_kl / curvature).sqrt() } else { 0.0 };
+        let beta = step_length(max_kl, &fisher.curvature(&x));
 
         // 5. Backtracking line search.
         let theta_old = core.policy.weights.params.clone();
         let surrogate_old = core.policy.compare(&batch.rows, 0.2).surrogate;
-        let (fraction, tried) = line_search(c.backtrack, c.backtrack_steps, |fraction| {
-            core.policy.weights.set_moved(&theta_old, beta * fraction, &x);
+        let (length, tried) = line_search(&beta, c.backtrack, c.backtrack_steps, |length| {
+            core.policy.weights.set_moved(&theta_old, length, &x);
             let step = core.policy.compare(&batch.rows, 0.2);
             let kl = match c.kl_direction {
                 KlDirection::OldNew => step.kl_old_new,
                 KlDirection::NewOld => step.kl_new_old,
             };
-            kl <= c.kl_slack * max_kl && step.surrogate > surrogate_old
+            kl.at_most(c.kl_slack * max_kl) & step.surrogate.above(&surrogate_old)
         });
-        if fraction.is_none() {
-            core.policy.weights.params = theta_old;
-        }
+        core.policy.weights.set_moved(&theta_old, &length, &x); // θ_old if none was accepted
 
         // 6. Fit the value function.
         let fit = CriticFit { epochs: c.critic_epochs, minibatch: c.critic_minibatch, clip: 0.0 };
         core.fit_critic(&mut batch, critic_adam, &fit, lr);
 
-        let norm = Scalar::Host(dot(&g, &g).sqrt());
-        let metrics = Metrics {
+        core.finish(batch, 0.2, [g.norm(), length, tried], |[grad_norm, length, tried]| Metrics {
             learning_rate: Some(lr),
-            step_size: Some(beta * fraction.unwrap_or(0.0)),
-            line_search_steps: Some(tried as f64),
+            grad_norm: Some(grad_norm),
+            step_size: Some(length),
+            line_search_steps: Some(tried),
             ..Metrics::default()
-        };
-        core.finish(batch, 0.2, norm, metrics).finite(envs.steps())
+        })
+        .finite(envs.steps())
     }
 
     fn act(&self, obs: &[f32], actions: &mut [f32], _rng: &mut Rng) {
@@ -239,11 +233,16 @@ impl Agent for Trpo {
 mod tests {
     use super::*;
     use crate::core::device::Device;
+    use crate::core::testing::devices;
     use steadfast_envs::{Purpose, make};
 
     fn trpo(env: &str, config: Config) -> (Trpo, VecEnv) {
+        trpo_on(&Device::cpu(), env, config)
+    }
+
+    fn trpo_on(device: &Device, env: &str, config: Config) -> (Trpo, VecEnv) {
         let envs = VecEnv::new(&|| make(env).unwrap(), 2, 4, Purpose::Env, 1);
-        let setup = Setup { spec: envs.spec(), seed: 4, total_steps: 10_000, device: Device::cpu() };
+        let setup = Setup { spec: envs.spec(), seed: 4, total_steps: 10_000, device: device.clone() };
         (Trpo::new(config, &setup).unwrap(), envs)
     }
 
@@ -296,8 +295,8 @@ mod tests {
 
     #[test]
     fn the_policy_is_restored_when_the_line_search_fails() {
-        for env in ["CartPole-v1", "Pendulum-v1"] {
-            let (mut agent, mut envs) = trpo(env, config());
+        for (device, env) in devices().iter().flat_map(|d| [(d, "CartPole-v1"), (d, "Pendulum-v1")]) {
+            let (mut agent, mut envs) = trpo_on(device, env, config());
             agent.config.kl_slack = -1.0; // no KL divergence is below −δ
             let weights =
                 |agent: &Trpo| [agent.core.policy.weights.to_host(), agent.core.critic.weights.to_host()];
@@ -309,6 +308,34 @@ mod tests {
             assert_eq!((metrics.step_size, metrics.line_search_steps), (Some(0.0), Some(10.0)));
             assert!(metrics.kl.unwrap().abs() < 1e-7);
         }
+    }
+
+    /// The same step on slices and on tensors: direction, length, and tries of the line search, some of which it rejects.
+    #[test]
+    fn devices_agree_on_the_step() {
+        let mut rejected = 0;
+        for env in ["CartPole-v1", "Pendulum-v1", "probe/multi-discrete"] {
+            let far = Config { max_kl: 0.5, kl_slack: 1.0, cg_damping: 1e-2, backtrack: 0.8, ..config() };
+            // Conjugate gradient is of f64 on slices and of f32 on tensors: far apart where F is nearly singular.
+            for (config, tolerance) in [(config(), 1e-3), (far, 2e-2)] {
+                let [host, tensor] = devices().map(|device| {
+                    let (mut agent, mut envs) = trpo_on(&device, env, config.clone());
+                    agent.iterate(&mut envs).unwrap()
+                });
+                assert_eq!(host.line_search_steps, tensor.line_search_steps, "{env}");
+                rejected += usize::from(host.line_search_steps > Some(1.0));
+                for (a, b) in [
+                    (host.step_size, tensor.step_size),
+                    (host.kl, tensor.kl),
+                    (host.policy_loss, tensor.policy_loss),
+                    (host.grad_norm, tensor.grad_norm),
+                ] {
+                    let (a, b) = (a.unwrap(), b.unwrap());
+                    assert!((a - b).abs() <= tolerance * b.abs(), "{env}: {a} and {b}");
+                }
+            }
+        }
+        assert!(rejected > 0, "no step was rejected");
     }
 
     /// The line search must reject steps beyond the quadratic model: a huge δ with no slack still ends below δ.

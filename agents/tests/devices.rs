@@ -1,8 +1,8 @@
-//! One update on a graphics device gives the parameters that the CPU gives, up to rounding.
+//! An update on tensors, on a graphics device or not, gives the parameters that the CPU gives, up to rounding.
 //!
-//! Acting and randomness live on the host, so both devices see the same rollout. Without a graphics adapter the test
+//! Acting and randomness live on the host, so all devices see the same rollout. Without a graphics adapter its part
 //! is skipped, with a line that says so, unless `STEADFAST_REQUIRE_WGPU=1` is set.
-#![cfg(all(feature = "cpu", feature = "wgpu"))]
+#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
@@ -30,12 +30,14 @@ fn one_update(entry: &Entry) -> String {
     format!("{own}\nadam_epsilon = 1e-3\nnum_envs = 2\nhorizon = 64\nhidden = [16, 16]")
 }
 
-/// The parameters of all networks by name, before and after one iteration.
-fn update(entry: &Entry, env: &str, device: &Device) -> [Vec<(String, Vec<f32>)>; 2] {
+/// The parameters of all networks by name, before and after that many iterations.
+fn update(entry: &Entry, env: &str, device: &Device, iterations: usize) -> [Vec<(String, Vec<f32>)>; 2] {
     let options = options(entry, &one_update(entry));
     let (mut agent, mut envs) = build(entry, env, &options, 0, 10 * 128, device.clone(), 1);
     let before = parameters(&agent.save());
-    agent.iterate(&mut envs).unwrap();
+    for _ in 0..iterations {
+        agent.iterate(&mut envs).unwrap();
+    }
     [before, parameters(&agent.save())]
 }
 
@@ -59,28 +61,36 @@ fn distance(a: &[(String, Vec<f32>)], b: &[(String, Vec<f32>)]) -> f32 {
     pairs.map(|(a, b)| (a - b).abs() / a.abs().max(1.0)).fold(0.0, f32::max)
 }
 
-#[test]
-fn one_update_agrees_with_the_cpu() {
-    let wgpu = match Device::wgpu() {
-        Ok(device) => device,
-        Err(error) if std::env::var("STEADFAST_REQUIRE_WGPU").is_ok_and(|v| v == "1") => {
-            panic!("STEADFAST_REQUIRE_WGPU is set, but {error}")
-        }
-        Err(error) => {
-            eprintln!("skipped one_update_agrees_with_the_cpu: {error}");
-            return;
-        }
-    };
+/// Compares with the CPU after so many iterations: whatever differs then feeds on itself, through what is seen and done.
+fn agrees_with_the_cpu(device: &Device, iterations: usize) {
     for entry in learners() {
         for env in
             ["CartPole-v1", "Pendulum-v1", "probe/multi-discrete"].into_iter().filter(|e| plays(entry, e))
         {
-            let [before, cpu] = update(entry, env, &Device::cpu());
-            let [_, other] = update(entry, env, &wgpu);
+            let [before, cpu] = update(entry, env, &Device::cpu(), iterations);
+            let [_, other] = update(entry, env, device, iterations);
             assert!(distance(&before, &cpu) > 3e-3, "{} on {env}: the update does too little", entry.name);
             let distance = distance(&cpu, &other);
-            println!("{} on {env}: {distance:e}", entry.name);
+            println!("{} on {env}, {iterations} iterations: {distance:e}", entry.name);
             assert!(distance <= 1e-4, "{} on {env}: the devices differ by {distance:e}", entry.name);
         }
+    }
+}
+
+#[test]
+fn tensors_agree_with_slices() {
+    agrees_with_the_cpu(&Device::cpu_tensors(), 1);
+    agrees_with_the_cpu(&Device::cpu_tensors(), 4);
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn one_update_agrees_with_the_cpu() {
+    match Device::wgpu() {
+        Ok(device) => agrees_with_the_cpu(&device, 1),
+        Err(error) if std::env::var("STEADFAST_REQUIRE_WGPU").is_ok_and(|v| v == "1") => {
+            panic!("STEADFAST_REQUIRE_WGPU is set, but {error}")
+        }
+        Err(error) => eprintln!("skipped one_update_agrees_with_the_cpu: {error}"),
     }
 }

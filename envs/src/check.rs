@@ -282,7 +282,7 @@ fn survives_extremes(make: Make) -> Result<(), String> {
     let mut driver = Driver::started(make, 0);
     let bounds: Vec<_> = driver.spec.agents.iter().flat_map(|a| a.action.bounds()).collect();
     // An environment that clips by itself is handed what its policy drew.
-    let scale = if driver.env.clips_actions() { 1e3 } else { 1.0 };
+    let scale = if driver.spec.clips_actions { 1e3 } else { 1.0 };
     let extreme = |highest: &dyn Fn(usize) -> bool| -> Vec<f64> {
         let choose = |(i, (low, high)): (usize, &(f64, f64))| {
             let (low, high) = finite(*low, *high, 1e3);

@@ -49,14 +49,22 @@ pub struct Spec {
     pub reward_threshold: Option<f64>,
     /// Lowest and highest reward of one step of one agent; infinite where there is no bound.
     pub reward_range: (f64, f64),
+    /// True for a task whose reward depends on the action before clipping; it then clips by itself.
+    pub clips_actions: bool,
 }
 
 impl Spec {
     /// Spec of a task with a single agent.
     pub fn single(id: &str, obs: Space, action: Space, max_steps: Option<usize>) -> Self {
         let agents = vec![AgentSpec { name: "agent".to_owned(), obs, action }];
-        let reward_range = (f64::NEG_INFINITY, f64::INFINITY);
-        Self { id: id.to_owned(), agents, max_steps, reward_threshold: None, reward_range }
+        Self {
+            id: id.to_owned(),
+            agents,
+            max_steps,
+            reward_threshold: None,
+            reward_range: (f64::NEG_INFINITY, f64::INFINITY),
+            clips_actions: false,
+        }
     }
 
     /// Numbers in one joint observation: all agents' observations one after another.
@@ -68,13 +76,28 @@ impl Spec {
     pub fn action_len(&self) -> usize {
         self.agents.iter().map(|a| a.action.len()).sum()
     }
+
+    /// A joint action as a policy draws it, as [`Env::step`] takes it, both `[action_len]`: clipped to its spaces, unless
+    /// the task clips by itself.
+    pub fn clip<A: Copy + Into<f64>>(&self, drawn: &[A], action: &mut [f64]) {
+        action.iter_mut().zip(drawn).for_each(|(a, drawn)| *a = (*drawn).into());
+        if self.clips_actions {
+            return;
+        }
+        let mut rest = action;
+        for agent in &self.agents {
+            let (own, others) = rest.split_at_mut(agent.action.len());
+            agent.action.clip(own);
+            rest = others;
+        }
+    }
 }
 
 /// The dynamics of a task.
 ///
 /// Joint observations, actions and rewards are flat slices, agents one after another. A discrete
 /// action is its index, as a whole number. Actions arrive already clipped to their box unless
-/// [`Env::clips_actions`] says otherwise.
+/// [`Spec::clips_actions`] says otherwise.
 pub trait Env: Send {
     /// The task's shapes and limits.
     fn spec(&self) -> &Spec;
@@ -99,11 +122,6 @@ pub trait Env: Send {
     /// The present state as a picture; `None` for a task that has none.
     fn scene(&self) -> Option<Scene> {
         None
-    }
-
-    /// True for a task whose reward depends on the action before clipping; it then clips by itself.
-    fn clips_actions(&self) -> bool {
-        false
     }
 
     /// The last observation before it was rounded to `f32`, `[obs_len]`, for a task that has it.
@@ -278,4 +296,25 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     let name = name.to_lowercase();
     let score = |c: &str| strsim::jaro_winkler(&name, &c.to_lowercase());
     candidates.max_by(|a, b| score(a).total_cmp(&score(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_joint_action_is_clipped_agent_by_agent_unless_the_task_does_it() {
+        let of = |action| AgentSpec { name: String::new(), obs: Space::Discrete(1), action };
+        let single = Spec::single("pair", Space::Discrete(1), Space::uniform(2, -1.0, 1.0), None);
+        let mut spec =
+            Spec { agents: vec![single.agents[0].clone(), of(Space::uniform(1, 0.0, 3.0))], ..single };
+        let mut clip = |clips_actions| {
+            spec.clips_actions = clips_actions;
+            let mut action = [0.0; 3];
+            spec.clip(&[-2.5f32, 0.5, 2.0], &mut action);
+            action
+        };
+        assert_eq!(clip(false), [-1.0, 0.5, 2.0]);
+        assert_eq!(clip(true), [-2.5, 0.5, 2.0]);
+    }
 }

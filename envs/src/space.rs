@@ -65,6 +65,27 @@ impl Space {
             }
     }
 
+    /// Moves every number of `x`, `[len]`, to the nearest within its [bounds](Self::bounds).
+    pub fn clip(&self, x: &mut [f64]) {
+        let index = |x: &mut f64, n: usize| *x = x.clamp(0.0, n as f64 - 1.0);
+        match self {
+            Self::Box { low, high } => {
+                let bounds = low.iter().zip(high);
+                x.iter_mut().zip(bounds).for_each(|(x, (l, h))| *x = x.clamp(f64::from(*l), f64::from(*h)));
+            }
+            Self::Discrete(n) => index(&mut x[0], *n),
+            Self::MultiDiscrete(n) => x.iter_mut().zip(n).for_each(|(x, n)| index(x, *n)),
+            Self::Hybrid(parts) => {
+                let mut rest = x;
+                for part in parts {
+                    let (head, tail) = rest.split_at_mut(part.len());
+                    part.clip(head);
+                    rest = tail;
+                }
+            }
+        }
+    }
+
     /// Bounds of every number of an element: the box's, and `0..=n-1` for a choice.
     pub fn bounds(&self) -> Vec<(f64, f64)> {
         match self {
@@ -89,6 +110,28 @@ impl std::fmt::Display for Space {
                 let parts: Vec<_> = parts.iter().map(ToString::to_string).collect();
                 write!(f, "Hybrid({})", parts.join(", "))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clipping_moves_each_number_to_its_nearest_bound() {
+        let parts = vec![
+            Space::Box { low: vec![-1.0, f32::NEG_INFINITY], high: vec![2.0, 0.1] },
+            Space::Discrete(3),
+            Space::Hybrid(vec![Space::MultiDiscrete(vec![2, 4]), Space::uniform(1, 5.0, 6.0)]),
+        ];
+        let space = Space::Hybrid(parts);
+        for x in [[9.0; 6], [-9.0; 6], [0.5, -7.0, 1.0, 1.0, 2.0, 5.5], [-1.0, 0.2, 2.5, -1.0, 3.0, 4.0]] {
+            let mut clipped = x;
+            space.clip(&mut clipped);
+            let bounds = space.bounds();
+            let nearest = |i: usize| if x[i] < bounds[i].0 { bounds[i].0 } else { x[i].min(bounds[i].1) };
+            assert_eq!(clipped, std::array::from_fn(nearest));
         }
     }
 }

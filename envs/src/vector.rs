@@ -41,7 +41,6 @@ struct Copy {
 pub struct VecEnv {
     spec: Spec,
     copies: Vec<Copy>,
-    bounds: Option<Vec<(f64, f64)>>,
     pool: Option<rayon::ThreadPool>,
     steps: u64,
     obs: Vec<f32>,
@@ -64,7 +63,6 @@ impl VecEnv {
     ) -> Self {
         let first = make();
         let spec = first.spec().clone();
-        let clips = first.clips_actions();
         let agents = spec.agents.len();
         let envs = std::iter::once(first).chain(std::iter::repeat_with(make)).take(copies.max(1));
         let copies: Vec<Copy> = envs
@@ -84,9 +82,7 @@ impl VecEnv {
         let pool = (threads > 1)
             .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok())
             .flatten();
-        let bounds = (!clips).then(|| spec.agents.iter().flat_map(|a| a.action.bounds()).collect());
         let mut envs = Self {
-            bounds,
             pool,
             steps: 0,
             obs: vec![0.0; n * spec.obs_len()],
@@ -118,11 +114,11 @@ impl VecEnv {
         let agents = self.spec.agents.len();
         let n = self.copies.len();
         debug_assert_eq!(actions.len(), n * action_len);
-        let (bounds, max_steps) = (self.bounds.as_deref(), self.spec.max_steps);
+        let spec = &self.spec;
         let step_row = |(i, row): (usize, Row)| {
             let action = &actions[i * action_len..(i + 1) * action_len];
             let step = self.steps + i as u64 + 1;
-            row.copy.step(i, step, action, bounds, max_steps, row.obs, row.final_obs, row.rewards, row.ended);
+            row.copy.step(i, step, action, spec, row.obs, row.final_obs, row.rewards, row.ended);
         };
         // `final_obs` is written only where an episode ends.
         match &self.pool {
@@ -282,24 +278,18 @@ impl Copy {
         index: usize,
         step: u64,
         action: &[f32],
-        bounds: Option<&[(f64, f64)]>,
-        max_steps: Option<usize>,
+        spec: &Spec,
         obs: &mut [f32],
         final_obs: &mut [f32],
         rewards: &mut [f64],
         (terminated, truncated): (&mut bool, &mut bool),
     ) {
-        for (x, a) in self.action.iter_mut().zip(action) {
-            *x = f64::from(*a);
-        }
-        for (x, (low, high)) in self.action.iter_mut().zip(bounds.into_iter().flatten()) {
-            *x = x.clamp(*low, *high);
-        }
+        spec.clip(action, &mut self.action);
         *terminated = self.env.step(&self.action, &mut self.rng, obs, rewards);
         self.length += 1;
         self.returns.iter_mut().zip(&*rewards).for_each(|(sum, r)| *sum += r);
         // When both happen, terminated wins: there is nothing to bootstrap from.
-        *truncated = !*terminated && max_steps.is_some_and(|limit| self.length >= limit);
+        *truncated = !*terminated && spec.max_steps.is_some_and(|limit| self.length >= limit);
         if *terminated || *truncated {
             final_obs.copy_from_slice(obs);
             self.finished = Some(Episode {

@@ -30,13 +30,11 @@ fn step(env: &mut dyn Env, state: &[f64], action: &[f64]) -> Outcome {
     let mut saved = State::new();
     saved.put_f64("state", state);
     env.load(&saved).unwrap();
-    let bounds = env.spec().agents[0].action.bounds();
-    let clip =
-        |(a, (low, high)): (&f64, (f64, f64))| if env.clips_actions() { *a } else { a.clamp(low, high) };
-    let action: Vec<f64> = action.iter().zip(bounds).map(clip).collect();
+    let mut clipped = vec![f64::NAN; action.len()];
+    env.spec().clip(action, &mut clipped);
     let mut obs = vec![f32::NAN; env.spec().obs_len()];
     let mut reward = [f64::NAN];
-    let terminated = env.step(&action, &mut stream(0, Purpose::Check, 0), &mut obs, &mut reward);
+    let terminated = env.step(&clipped, &mut stream(0, Purpose::Check, 0), &mut obs, &mut reward);
     let mut saved = State::new();
     env.save(&mut saved);
     let state = saved.f64("state", state.len()).unwrap().to_vec();

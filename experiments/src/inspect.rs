@@ -259,15 +259,10 @@ fn step_line(env: &mut dyn Env, line: &str) -> Result<Value> {
         error => anyhow!("not a state of {}: {error}", spec.id),
     })?;
 
-    let bounds: Vec<(f64, f64)> = spec.agents.iter().flat_map(|a| a.action.bounds()).collect();
-    let clips = env.clips_actions();
-    let action: Vec<f64> = action
-        .iter()
-        .zip(&bounds)
-        .map(|(a, (low, high))| if clips { *a } else { a.clamp(*low, *high) })
-        .collect();
+    let mut clipped = vec![0.0; action.len()];
+    spec.clip(&action, &mut clipped);
     let (mut obs, mut rewards) = (vec![0.0f32; spec.obs_len()], vec![0.0f64; spec.agents.len()]);
-    let terminated = env.step(&action, &mut rng::stream(0, Purpose::Check, 0), &mut obs, &mut rewards);
+    let terminated = env.step(&clipped, &mut rng::stream(0, Purpose::Check, 0), &mut obs, &mut rewards);
     let mut after = State::new();
     env.save(&mut after);
     let mut answer = Map::new();

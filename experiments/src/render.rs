@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use resvg::tiny_skia::{Color, FillRule, LineCap, Paint as Ink, PathBuilder, Pixmap, Stroke, Transform};
 use steadfast_agents::Agent;
+use steadfast_envs::Env;
 use steadfast_envs::scene::{Camera, Paint, Point, Scene, Shape};
-use steadfast_envs::{Env, rng, rng::Purpose};
 
 use crate::record::write_atomic;
+use crate::train::play;
 
 /// Pixels of the longer side of a picture.
 const SIZE: f64 = 480.0;
@@ -31,49 +32,26 @@ pub fn check(path: &Path) -> Result<()> {
     }
 }
 
-/// Plays the first of the episodes that [`crate::train::evaluate`] plays, and draws it to `path`: all of it as a GIF,
-/// or its middle as a PNG.
+/// Plays the first of the episodes that an evaluation plays, and draws it to `path`: all of it as a GIF, or its middle
+/// as a PNG.
 ///
 /// # Errors
 /// For a task without a picture, another extension, and a file that cannot be written.
 pub fn episode(agent: &dyn Agent, make: &dyn Fn() -> Box<dyn Env>, seed: u64, path: &Path) -> Result<()> {
     check(path)?;
-    let scenes = play(agent, make, seed)?;
+    let task = make();
+    if task.scene().is_none() {
+        bail!("'{}' has no picture; `eval` without --render scores it", task.spec().id);
+    }
+    // Every moment of the episode, its start and its end included.
+    let mut scenes = Vec::new();
+    play(agent, make, seed, 1, 1000, |_, env, _| scenes.extend(env.scene()));
     let bytes = if path.extension().is_some_and(|e| e == "gif") {
         gif(&scenes)?
     } else {
         frame(&scenes[scenes.len() / 2])?.encode_png().context("cannot encode the picture")?
     };
     write_atomic(path, &bytes)
-}
-
-/// Every moment of the episode, its start and its end included.
-fn play(agent: &dyn Agent, make: &dyn Fn() -> Box<dyn Env>, seed: u64) -> Result<Vec<Scene>> {
-    let mut env = make();
-    let spec = env.spec().clone();
-    let look = |env: &dyn Env| {
-        env.scene().ok_or_else(|| anyhow!("'{}' has no picture; `eval` without --render scores it", spec.id))
-    };
-    let bounds: Vec<(f64, f64)> = spec.agents.iter().flat_map(|a| a.action.bounds()).collect();
-    let (mut start, mut act) =
-        (rng::stream(seed, Purpose::Eval, 0), rng::stream(seed, Purpose::Eval, u64::MAX));
-    let (mut obs, mut rewards) = (vec![0.0f32; spec.obs_len()], vec![0.0; spec.agents.len()]);
-    let mut actions = vec![0.0f32; spec.action_len()];
-    env.reset(&mut start, &mut obs);
-    let mut scenes = vec![look(env.as_ref())?];
-    for _ in 0..spec.max_steps.unwrap_or(1000) {
-        agent.act(&obs, &mut actions, &mut act);
-        let clip = |(a, (low, high)): (&f32, &(f64, f64))| {
-            if env.clips_actions() { f64::from(*a) } else { f64::from(*a).clamp(*low, *high) }
-        };
-        let action: Vec<f64> = actions.iter().zip(&bounds).map(clip).collect();
-        let terminated = env.step(&action, &mut start, &mut obs, &mut rewards);
-        scenes.push(look(env.as_ref())?);
-        if terminated {
-            break;
-        }
-    }
-    Ok(scenes)
 }
 
 fn gif(scenes: &[Scene]) -> Result<Vec<u8>> {
@@ -285,6 +263,7 @@ fn ground(view: &View, camera: &Camera, canvas: &mut Pixmap) {
 mod tests {
     use super::*;
     use steadfast_envs::scene::{ball, slab};
+    use steadfast_envs::{Purpose, rng};
 
     fn colour(canvas: &Pixmap, x: u32, y: u32) -> [u8; 3] {
         let pixel = canvas.pixel(x, y).unwrap();

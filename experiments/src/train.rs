@@ -522,52 +522,62 @@ pub struct Evaluation {
     pub length: f64,
 }
 
-/// Plays `episodes` episodes, episode i always on stream (`seed`, evaluation, i): policies of one run
-/// meet the same starts at every evaluation.
+/// Plays `episodes` episodes side by side, episode i always on stream (`seed`, evaluation, i): policies of one run
+/// meet the same starts at every evaluation. An episode without a time limit is cut after `longest` steps.
+///
+/// `watch` sees the task of episode i when it starts, without rewards, and after each step, with one reward an agent.
+pub fn play(
+    agent: &dyn Agent,
+    make: &dyn Fn() -> Box<dyn Env>,
+    seed: u64,
+    episodes: usize,
+    longest: usize,
+    mut watch: impl FnMut(usize, &dyn Env, Option<&[f64]>),
+) {
+    let spec = make().spec().clone();
+    let mut running: Vec<_> = (0..episodes)
+        .map(|i| (i, make(), rng::stream(seed, Purpose::Eval, i as u64), vec![0.0f32; spec.obs_len()]))
+        .collect();
+    for (i, env, rng, obs) in &mut running {
+        env.reset(rng, obs);
+        watch(*i, env.as_ref(), None);
+    }
+    let (mut obs_rows, mut drawn) = (Vec::new(), Vec::new());
+    let (mut action, mut rewards) = (vec![0.0; spec.action_len()], vec![0.0; spec.agents.len()]);
+    let mut act_rng = rng::stream(seed, Purpose::Eval, u64::MAX);
+    for _ in 0..spec.max_steps.unwrap_or(longest) {
+        if running.is_empty() {
+            break;
+        }
+        obs_rows.clear();
+        running.iter().for_each(|(_, _, _, obs)| obs_rows.extend_from_slice(obs));
+        drawn.resize(running.len() * action.len(), 0.0);
+        agent.act(&obs_rows, &mut drawn, &mut act_rng);
+        let mut row = 0..action.len();
+        running.retain_mut(|(i, env, rng, obs)| {
+            spec.clip(&drawn[row.clone()], &mut action);
+            row = row.end..row.end + action.len();
+            let terminated = env.step(&action, rng, obs, &mut rewards);
+            watch(*i, env.as_ref(), Some(&rewards));
+            !terminated
+        });
+    }
+}
+
+/// Statistics of the returns of `episodes` episodes ([`play`]).
 pub fn evaluate(
     agent: &dyn Agent,
     make: &dyn Fn() -> Box<dyn Env>,
     seed: u64,
     episodes: usize,
 ) -> Evaluation {
-    let env = make();
-    let spec = env.spec().clone();
-    let clips = env.clips_actions();
-    let bounds: Vec<(f64, f64)> = spec.agents.iter().flat_map(|a| a.action.bounds()).collect();
+    let (mut returns, mut lengths) = (vec![0.0; episodes], vec![0usize; episodes]);
     // A task without a time limit is cut at a length that no evaluation should need.
-    let limit = spec.max_steps.unwrap_or(100_000);
-    let mut running: Vec<_> = (0..episodes)
-        .map(|i| (i, make(), rng::stream(seed, Purpose::Eval, i as u64), vec![0.0f32; spec.obs_len()]))
-        .collect();
-    for (_, env, rng, obs) in &mut running {
-        env.reset(rng, obs);
-    }
-    let mut returns = vec![0.0; episodes];
-    let mut lengths = vec![0usize; episodes];
-    let (mut obs_rows, mut actions) = (Vec::new(), Vec::new());
-    let mut action = vec![0.0f64; spec.action_len()];
-    let mut rewards = vec![0.0f64; spec.agents.len()];
-    let mut act_rng = rng::stream(seed, Purpose::Eval, u64::MAX);
-    while !running.is_empty() {
-        obs_rows.clear();
-        running.iter().for_each(|(_, _, _, obs)| obs_rows.extend_from_slice(obs));
-        actions.resize(running.len() * action.len(), 0.0);
-        agent.act(&obs_rows, &mut actions, &mut act_rng);
-        let mut row = 0;
-        running.retain_mut(|(i, env, rng, obs)| {
-            for (d, a) in action.iter_mut().enumerate() {
-                *a = f64::from(actions[row * bounds.len() + d]);
-                if !clips {
-                    *a = a.clamp(bounds[d].0, bounds[d].1);
-                }
-            }
-            row += 1;
-            let terminated = env.step(&action, rng, obs, &mut rewards);
-            returns[*i] += rewards.iter().sum::<f64>();
-            lengths[*i] += 1;
-            !terminated && lengths[*i] < limit
-        });
-    }
+    play(agent, make, seed, episodes, 100_000, |i, _, rewards| {
+        let Some(rewards) = rewards else { return };
+        returns[i] += rewards.iter().sum::<f64>();
+        lengths[i] += 1;
+    });
     let n = episodes as f64;
     let mean = returns.iter().sum::<f64>() / n;
     Evaluation {

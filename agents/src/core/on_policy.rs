@@ -19,7 +19,7 @@ use super::normalize::{ObsNormalizer, RewardScaler};
 use super::policy::{Critic, Net, Policy};
 use super::profile::{self, Stage};
 use super::rollout::{Collector, Rollout};
-use super::weights::{Scalar, Vector, read};
+use super::weights::{Scalar, Vector, read_both};
 use crate::{AgentError, BuildError, Metrics, Setup};
 
 /// What a time limit means to the advantage estimator.
@@ -258,22 +258,22 @@ impl ActorCritic {
         }
     }
 
-    /// Ends an iteration: refreshes the acting copy, counts, and completes `metrics` with what holds for the
-    /// whole batch after the update.
-    pub fn finish(&mut self, mut batch: Batch, clip: f64, grad_norm: Scalar, metrics: Metrics) -> Metrics {
+    /// Ends an iteration: refreshes the acting copy, counts, and completes the `metrics` that the agent makes of its
+    /// `own` numbers with what holds for the whole batch after the update. All are read in one transfer.
+    pub fn finish<const N: usize>(
+        &mut self,
+        mut batch: Batch,
+        clip: f64,
+        own: [Scalar; N],
+        metrics: impl FnOnce([f64; N]) -> Metrics,
+    ) -> Metrics {
         self.policy.refresh();
         self.iteration += 1;
         batch.rows.standardize_advantage(1e-8);
-        let after = self.policy.comparison(&batch.rows, clip);
+        let after = self.policy.compare(&batch.rows, clip);
         let value_error = self.critic.error(&batch.rows);
-        let [surrogate, value_loss, kl, entropy, clip_fraction, grad_norm] = read([
-            after.surrogate,
-            value_error,
-            after.kl_old_new,
-            after.entropy,
-            after.clip_fraction,
-            grad_norm,
-        ]);
+        let of_all = [after.surrogate, value_error, after.kl_old_new, after.entropy, after.clip_fraction];
+        let ([surrogate, value_loss, kl, entropy, clip_fraction], own) = read_both(of_all, own);
         let explained_variance = batch.explained_variance;
         self.spare = Some(batch);
         Metrics {
@@ -283,9 +283,8 @@ impl ActorCritic {
             entropy: Some(entropy),
             clip_fraction: Some(clip_fraction),
             explained_variance,
-            grad_norm: Some(grad_norm),
             action_std: self.policy.action_std(),
-            ..metrics
+            ..metrics(own)
         }
     }
 

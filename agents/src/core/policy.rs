@@ -13,7 +13,8 @@ use super::kernels;
 use super::loss::{Dual, PolicyLoss, Sample, ValueLoss};
 use super::mlp::slices::Workspace;
 use super::mlp::{Activation, Init, Mlp, Pass};
-use super::weights::{Scalar, Vector, Weights, apart, read};
+use super::trust_region::dot;
+use super::weights::{Direction, Scalar, Vector, Weights, apart};
 
 /// Shape and initial weights of the policy and value networks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,18 +49,18 @@ pub struct Policy {
     density: Density,
 }
 
-/// How π differs from π_old over a batch.
-pub struct Comparison<T> {
+/// How π differs from π_old over a batch; nothing is read back.
+pub struct Comparison {
     /// E[r Â]
-    pub surrogate: T,
+    pub surrogate: Scalar,
     /// E[KL(π_old ‖ π)], nats.
-    pub kl_old_new: T,
+    pub kl_old_new: Scalar,
     /// E[KL(π ‖ π_old)], nats.
-    pub kl_new_old: T,
+    pub kl_new_old: Scalar,
     /// E[entropy of π], nats.
-    pub entropy: T,
+    pub entropy: Scalar,
     /// Share of rows whose ratio r left 1 ± the clip range.
-    pub clip_fraction: T,
+    pub clip_fraction: Scalar,
 }
 
 impl Policy {
@@ -149,16 +150,7 @@ impl Policy {
     }
 
     /// How π differs from π_old, over `rows`; a ratio counts as clipped beyond 1 ± `clip`.
-    pub fn compare(&mut self, rows: &Rows, clip: f64) -> Comparison<f64> {
-        let Comparison { surrogate, kl_old_new, kl_new_old, entropy, clip_fraction } =
-            self.comparison(rows, clip);
-        let [surrogate, kl_old_new, kl_new_old, entropy, clip_fraction] =
-            read([surrogate, kl_old_new, kl_new_old, entropy, clip_fraction]);
-        Comparison { surrogate, kl_old_new, kl_new_old, entropy, clip_fraction }
-    }
-
-    /// [`Self::compare`] without reading anything back.
-    pub(super) fn comparison(&mut self, rows: &Rows, clip: f64) -> Comparison<Scalar> {
+    pub fn compare(&mut self, rows: &Rows, clip: f64) -> Comparison {
         match (&self.weights.params, rows) {
             (Vector::Host(params), Rows::Host(rows)) => {
                 let outputs = self.mlp.forward_slices(params, &rows.obs, &mut self.work);
@@ -389,35 +381,50 @@ enum At {
 }
 
 impl Fisher<'_> {
-    /// (F + damping·I) `v` into `out`, both `[P]`.
-    pub fn product(&mut self, v: &[f64], out: &mut [f64]) {
+    /// (F + damping·I) `v` into `out`, both `[P]` in host memory.
+    pub fn product_slices(&mut self, v: &[f64], out: &mut [f64]) {
         let policy = &mut *self.policy;
-        let read_back;
-        let (product, batch) = match (&mut self.at, &policy.weights.params) {
-            (At::Host { obs, tangent, product }, Vector::Host(params)) => {
-                tangent.iter_mut().zip(v).for_each(|(t, v)| *t = *v as f32);
-                let len = policy.mlp.len();
-                let work = &mut policy.work;
-                policy.mlp.jvp_slices(params, obs, tangent, work); // J v
-                product[len..].copy_from_slice(&tangent[len..]);
-                let (outputs, d_outputs) = work.outputs();
-                let batch = outputs.len() / policy.head.outputs();
-                let (log_std, d_extra) = (&params[len..], &mut product[len..]);
-                policy.density.fisher(&policy.head, outputs, log_std, d_outputs, d_extra); // M J v
-                policy.mlp.vjp_slices(params, obs, work, product); // Jᵀ M J v
-                (&*product, batch as f64)
-            }
-            (At::Tensor { pass, dist, batch }, Vector::Tensor(params)) => {
-                let tangent = policy.device.vector(v.iter().map(|v| *v as f32).collect());
-                let d_outputs = policy.mlp.jvp(params, pass, &tangent); // J v, [B, K]
-                let (m_outputs, m_extra) = dist.fisher(d_outputs, policy.extra(&tangent)); // M J v
-                read_back = to_host(policy.vjp(params, pass, m_outputs, m_extra)); // Jᵀ M J v
-                (&read_back, *batch)
-            }
-            _ => apart(),
+        let (At::Host { obs, tangent, product }, Vector::Host(params)) =
+            (&mut self.at, &policy.weights.params)
+        else {
+            apart()
         };
+        tangent.iter_mut().zip(v).for_each(|(t, v)| *t = *v as f32);
+        let len = policy.mlp.len();
+        let work = &mut policy.work;
+        policy.mlp.jvp_slices(params, obs, tangent, work); // J v
+        product[len..].copy_from_slice(&tangent[len..]);
+        let (outputs, d_outputs) = work.outputs();
+        let batch = (outputs.len() / policy.head.outputs()) as f64;
+        let (log_std, d_extra) = (&params[len..], &mut product[len..]);
+        policy.density.fisher(&policy.head, outputs, log_std, d_outputs, d_extra); // M J v
+        policy.mlp.vjp_slices(params, obs, work, product); // Jᵀ M J v
         for ((out, f), v) in out.iter_mut().zip(product).zip(v) {
             *out = f64::from(*f) / batch + self.damping * v;
+        }
+    }
+
+    /// (F + damping·I) `v`, both `[P]` as tensors.
+    pub fn product(&self, v: &Tensor<1>) -> Tensor<1> {
+        let policy = &*self.policy;
+        let (At::Tensor { pass, dist, batch }, Vector::Tensor(params)) = (&self.at, &policy.weights.params)
+        else {
+            apart()
+        };
+        let d_outputs = policy.mlp.jvp(params, pass, v); // J v, [B, K]
+        let (m_outputs, m_extra) = dist.fisher(d_outputs, policy.extra(v)); // M J v
+        policy.vjp(params, pass, m_outputs, m_extra) / *batch + v.clone() * self.damping // Jᵀ M J v
+    }
+
+    /// xᵀ (F + damping·I) x
+    pub fn curvature(&mut self, x: &Direction) -> Scalar {
+        match x {
+            Direction::Host(x) => {
+                let mut fx = vec![0.0; x.len()];
+                self.product_slices(x, &mut fx);
+                Scalar::Host(dot(x, &fx))
+            }
+            Direction::Tensor(x) => Scalar::Tensor(x.clone().dot(self.product(x))),
         }
     }
 }
@@ -620,9 +627,10 @@ pub(super) fn load_parts(mlp: &Mlp, name: &str, state: &State) -> Result<Vec<f32
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use super::super::testing::{
-        actions, close, devices, heads, loss_and_grad, normals, params, policy, policy_on, rng, rows,
-        shift_log_prob_old,
+        actions, close, devices, direction, heads, loss_and_grad, normals, params, policy, policy_on, rng,
+        rows, scalar, shift_log_prob_old,
     };
+    use super::super::weights::{read, read_both};
     use super::*;
     use crate::core::loss::{Real, SquaredError};
 
@@ -727,10 +735,16 @@ mod tests {
         fisher
     }
 
-    fn product(policy: &mut Policy, rows: &Rows, every: usize, damping: f64, v: &[f64]) -> Vec<f64> {
-        let mut out = vec![0.0; v.len()];
-        policy.fisher(rows, every, damping).product(v, &mut out);
-        out
+    fn product(policy: &mut Policy, rows: &Rows, every: usize, damping: f64, v: &Direction) -> Vec<f64> {
+        let mut fisher = policy.fisher(rows, every, damping);
+        match v {
+            Direction::Host(v) => {
+                let mut out = vec![0.0; v.len()];
+                fisher.product_slices(v, &mut out);
+                out
+            }
+            Direction::Tensor(v) => to_host(fisher.product(v)).into_iter().map(f64::from).collect(),
+        }
     }
 
     #[test]
@@ -743,7 +757,7 @@ mod tests {
                 let unit: Vec<f64> = (0..policy.len()).map(|j| f64::from(u8::from(i == j))).collect();
                 let mut column: Vec<f64> = fisher.iter().map(|row| row[i]).collect();
                 column[i] += 0.25; // the damping
-                close(&product(&mut policy, &rows, 1, 0.25, &unit), &column, 1e-5);
+                close(&product(&mut policy, &rows, 1, 0.25, &Direction::Host(unit)), &column, 1e-5);
             }
         }
     }
@@ -758,10 +772,10 @@ mod tests {
                 let obs = normals(2 * ROWS, 9);
                 let rows = rows(&mut policy, obs, actions(&head, ROWS, 1), vec![0.0; ROWS]);
                 let theta = policy.weights.params.clone();
-                let v: Vec<f64> = normals(policy.len(), 3).iter().map(|x| f64::from(*x)).collect();
+                let v = direction(normals(policy.len(), 3), &device);
                 let ours = product(&mut policy, &rows, 1, 0.0, &v);
                 let mut gradient = |h: f64| {
-                    policy.weights.set_moved(&theta, h, &v);
+                    policy.weights.set_moved(&theta, &scalar(h, &device), &v);
                     loss_and_grad(&mut policy, &rows, &Kl).1
                 };
                 let (ahead, behind) = (gradient(H), gradient(-H));
@@ -794,15 +808,17 @@ mod tests {
                             let mut rows = rows(&mut policy, obs, actions, normals(n, 3));
                             let shift: Vec<f32> = normals(n, 4).iter().map(|x| 0.3 * x).collect();
                             shift_log_prob_old(&mut rows, &shift);
-                            let direction: Vec<f64> =
-                                normals(policy.len(), 5).iter().map(|x| f64::from(*x)).collect();
+                            let v = direction(normals(policy.len(), 5), &device);
                             let theta = policy.weights.params.clone();
-                            policy.weights.set_moved(&theta, 0.05, &direction);
+                            policy.weights.set_moved(&theta, &scalar(0.05, &device), &v);
                             let (loss, grad) = loss_and_grad(&mut policy, &rows, &Everything);
                             let c = policy.compare(&rows, 0.2);
-                            let compared = [c.surrogate, c.kl_old_new, c.kl_new_old, c.entropy];
-                            let fisher = product(&mut policy, &rows, 2, 0.1, &direction);
-                            (loss, grad, compared, c.clip_fraction, fisher)
+                            let (compared, [clip_fraction]) = read_both(
+                                [c.surrogate, c.kl_old_new, c.kl_new_old, c.entropy],
+                                [c.clip_fraction],
+                            );
+                            let fisher = product(&mut policy, &rows, 2, 0.1, &v);
+                            (loss, grad, compared, clip_fraction, fisher)
                         });
                         let (ours, theirs) = (found.next().unwrap(), found.next().unwrap());
                         close(&[ours.0], &[theirs.0], 1e-5);

@@ -9,7 +9,7 @@ use super::dist::Head;
 use super::loss::PolicyLoss;
 use super::mlp::{Activation, Init};
 use super::policy::{Net, Policy};
-use super::weights::{Vector, read};
+use super::weights::{Direction, Scalar, Vector, read};
 
 /// A stream for tests.
 pub fn rng(index: u64) -> Rng {
@@ -114,6 +114,19 @@ pub fn advantages(rows: &Rows) -> Vec<f32> {
 pub fn loss_and_grad(policy: &mut Policy, rows: &Rows, loss: &impl PolicyLoss) -> (f64, Vec<f32>) {
     let value = policy.grad(rows, loss);
     (read([value])[0], policy.weights.grad_to_host())
+}
+
+/// A direction where `device` computes.
+pub fn direction(values: Vec<f32>, device: &Device) -> Direction {
+    match Vector::new(values, device) {
+        Vector::Host(values) => Direction::Host(values.into_iter().map(f64::from).collect()),
+        Vector::Tensor(values) => Direction::Tensor(values),
+    }
+}
+
+/// A number where `device` computes.
+pub fn scalar(value: f64, device: &Device) -> Scalar {
+    if device.is_cpu() { Scalar::Host(value) } else { Scalar::Tensor(device.vector(vec![value as f32])) }
 }
 
 /// θ on the host.

@@ -1,6 +1,8 @@
 //! Flat parameter vectors and scalars, where the networks compute: in host memory or on a device.
 
-use burn::tensor::Tensor;
+use std::ops::{BitAnd, Mul};
+
+use burn::tensor::{Bool, Tensor};
 
 use super::device::{Device, to_host};
 
@@ -48,6 +50,26 @@ impl Vector {
             Self::Tensor(tensor) => to_host(tensor.clone()),
         }
     }
+
+    /// Euclidean norm.
+    pub fn norm(&self) -> Scalar {
+        match self {
+            Self::Host(values) => {
+                Scalar::Host(values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt())
+            }
+            Self::Tensor(tensor) => Scalar::Tensor(tensor.clone().square().sum().sqrt()),
+        }
+    }
+}
+
+/// A direction in the space of parameters, `[P]`: of `f64` in host memory (CPU), or on a device.
+#[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "few live at a time, and tensors are handles")]
+pub enum Direction {
+    /// In host memory.
+    Host(Vec<f64>),
+    /// On a device.
+    Tensor(Tensor<1>),
 }
 
 /// A network's parameters θ and the gradient of the loss last asked for, both `[P]`.
@@ -105,15 +127,23 @@ impl Weights {
         }
     }
 
-    /// θ = θ_0 + `length` · `direction`
-    pub fn set_moved(&mut self, origin: &Vector, length: f64, direction: &[f64]) {
-        let step = direction.iter().map(|x| (length * x) as f32);
-        match (&mut self.params, origin) {
-            (Vector::Host(params), Vector::Host(origin)) => {
-                params.iter_mut().zip(origin).zip(step).for_each(|((p, o), s)| *p = o + s);
+    /// θ = θ_0 + `length` · `direction`; a `length` of 0 gives θ_0, whatever the direction.
+    pub fn set_moved(&mut self, origin: &Vector, length: &Scalar, direction: &Direction) {
+        match (&mut self.params, origin, length, direction) {
+            (Vector::Host(params), Vector::Host(origin), Scalar::Host(length), Direction::Host(x)) => {
+                params.clone_from(origin);
+                if *length != 0.0 {
+                    params.iter_mut().zip(x).for_each(|(p, x)| *p += (length * x) as f32);
+                }
             }
-            (Vector::Tensor(params), Vector::Tensor(origin)) => {
-                *params = origin.clone() + self.device.vector(step.collect());
+            (
+                Vector::Tensor(params),
+                Vector::Tensor(origin),
+                Scalar::Tensor(length),
+                Direction::Tensor(x),
+            ) => {
+                let still = length.clone().equal_scalar(0.0).expand(x.dims());
+                *params = (origin.clone() + x.clone() * length.clone()).mask_where(still, origin.clone());
             }
             _ => apart(),
         }
@@ -153,6 +183,56 @@ impl Scalar {
     }
 }
 
+impl Scalar {
+    /// Whether it is at most `bound`; NaN is not.
+    pub fn at_most(&self, bound: f64) -> Truth {
+        match self {
+            Self::Host(x) => Truth::Host(*x <= bound),
+            Self::Tensor(x) => Truth::Tensor(x.clone().lower_equal_scalar(bound)),
+        }
+    }
+
+    /// Whether it is above `other`; NaN is not.
+    pub fn above(&self, other: &Self) -> Truth {
+        match (self, other) {
+            (Self::Host(x), Self::Host(y)) => Truth::Host(x > y),
+            (Self::Tensor(x), Self::Tensor(y)) => Truth::Tensor(x.clone().greater(y.clone())),
+            _ => apart(),
+        }
+    }
+}
+
+impl Mul<f64> for &Scalar {
+    type Output = Scalar;
+    fn mul(self, factor: f64) -> Scalar {
+        match self {
+            Scalar::Host(x) => Scalar::Host(x * factor),
+            Scalar::Tensor(x) => Scalar::Tensor(x.clone() * factor),
+        }
+    }
+}
+
+/// Whether something holds: known in host memory, or only on a device.
+#[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "few live at a time, and tensors are handles")]
+pub enum Truth {
+    /// In host memory.
+    Host(bool),
+    /// On a device, `[1]`.
+    Tensor(Tensor<1, Bool>),
+}
+
+impl BitAnd for Truth {
+    type Output = Self;
+    fn bitand(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Host(a), Self::Host(b)) => Self::Host(a && b),
+            (Self::Tensor(a), Self::Tensor(b)) => Self::Tensor(a.bool_and(b)),
+            _ => apart(),
+        }
+    }
+}
+
 /// The mean of scalars, without reading any back.
 #[derive(Default)]
 pub struct Mean {
@@ -184,17 +264,23 @@ impl Mean {
 
 /// Reads scalars; those on a device in one transfer.
 pub fn read<const N: usize>(scalars: [Scalar; N]) -> [f64; N] {
-    let on_device = scalars.iter().filter_map(|s| match s {
+    read_both(scalars, []).0
+}
+
+/// Reads two lists of scalars; those on a device in one transfer.
+pub fn read_both<const N: usize, const M: usize>(a: [Scalar; N], b: [Scalar; M]) -> ([f64; N], [f64; M]) {
+    let on_device = a.iter().chain(&b).filter_map(|s| match s {
         Scalar::Host(_) => None,
         Scalar::Tensor(x) => Some(x.clone()),
     });
     let on_device: Vec<Tensor<1>> = on_device.collect();
     let mut values =
         if on_device.is_empty() { Vec::new() } else { to_host(Tensor::cat(on_device, 0)) }.into_iter();
-    scalars.map(|s| match s {
+    let mut value = |s| match s {
         Scalar::Host(x) => x,
         Scalar::Tensor(_) => values.next().map_or(f64::NAN, f64::from),
-    })
+    };
+    (a.map(&mut value), b.map(&mut value))
 }
 
 /// A network, its optimiser and its batches are made for one device.

@@ -42,6 +42,7 @@ impl Default for MountainCarContinuous {
         let spec = Spec {
             reward_threshold: Some(90.0),
             reward_range: (f64::NEG_INFINITY, 100.0),
+            clips_actions: true,
             ..Spec::single("MountainCarContinuous-v0", obs, action, Some(999))
         };
         Self { spec, position: -0.5, speed: 0.0 }
@@ -93,9 +94,5 @@ impl Env for MountainCarContinuous {
 
     fn scene(&self) -> Option<Scene> {
         Some(super::mountain_car::picture(f64::from(self.position), f64::from(GOAL_POSITION)))
-    }
-
-    fn clips_actions(&self) -> bool {
-        true
     }
 }

@@ -61,30 +61,24 @@ options! {
     }
 }
 
-/// Which parts an observation of a humanoid has.
-pub(super) struct Parts {
-    pub hide_place: bool,
-    pub cinert: bool,
-    pub cvel: bool,
-    pub qfrc_actuator: bool,
-    pub cfrc_ext: bool,
-}
-
-/// Appends the observation of a humanoid.
-pub(super) fn observe(sim: &Body, parts: &Parts, obs: &mut Vec<f64>) {
-    positions(&sim.qpos, parts.hide_place, 2, obs);
+/// Appends the observation of a humanoid, with the parts that are included.
+pub(super) fn observe(
+    sim: &Body,
+    hide_place: bool,
+    [cinert, cvel, qfrc_actuator, cfrc_ext]: [bool; 4],
+    obs: &mut Vec<f64>,
+) {
+    positions(&sim.qpos, hide_place, 2, obs);
     obs.extend(&sim.qvel);
-    if parts.cinert {
-        obs.extend(sim.cinert[1..].as_flattened());
-    }
-    if parts.cvel {
-        obs.extend(sim.cvel[1..].as_flattened());
-    }
-    if parts.qfrc_actuator {
-        obs.extend(&sim.qfrc_actuator[6..]);
-    }
-    if parts.cfrc_ext {
-        obs.extend(sim.cfrc_ext[1..].as_flattened());
+    for (included, part) in [
+        (cinert, sim.cinert[1..].as_flattened()),
+        (cvel, sim.cvel[1..].as_flattened()),
+        (qfrc_actuator, &sim.qfrc_actuator[6..]),
+        (cfrc_ext, sim.cfrc_ext[1..].as_flattened()),
+    ] {
+        if included {
+            obs.extend(part);
+        }
     }
 }
 
@@ -121,14 +115,13 @@ impl Task<24, 23, 14> for Humanoid {
     }
 
     fn observe(&self, sim: &Body, obs: &mut Vec<f64>) {
-        let parts = Parts {
-            hide_place: self.exclude_current_positions_from_observation,
-            cinert: self.include_cinert_in_observation,
-            cvel: self.include_cvel_in_observation,
-            qfrc_actuator: self.include_qfrc_actuator_in_observation,
-            cfrc_ext: self.include_cfrc_ext_in_observation,
-        };
-        observe(sim, &parts, obs);
+        let included = [
+            self.include_cinert_in_observation,
+            self.include_cvel_in_observation,
+            self.include_qfrc_actuator_in_observation,
+            self.include_cfrc_ext_in_observation,
+        ];
+        observe(sim, self.exclude_current_positions_from_observation, included, obs);
     }
 
     fn place(&self, sim: &Body) -> f64 {

@@ -10,7 +10,7 @@
 //! Source: Y. Tassa, T. Erez and E. Todorov, *Synthesis and stabilization of complex behaviors through online
 //! trajectory optimization*, 2012; Gymnasium 1.4.0 on MuJoCo 4.0.0.
 
-use super::humanoid::{Body, Parts, costs, observe};
+use super::humanoid::{Body, costs, observe};
 use super::{Task, add_uniform};
 use crate::Rng;
 use crate::mujoco::model::Model;
@@ -69,14 +69,13 @@ impl Task<24, 23, 14> for HumanoidStandup {
     }
 
     fn observe(&self, sim: &Body, obs: &mut Vec<f64>) {
-        let parts = Parts {
-            hide_place: self.exclude_current_positions_from_observation,
-            cinert: self.include_cinert_in_observation,
-            cvel: self.include_cvel_in_observation,
-            qfrc_actuator: self.include_qfrc_actuator_in_observation,
-            cfrc_ext: self.include_cfrc_ext_in_observation,
-        };
-        observe(sim, &parts, obs);
+        let included = [
+            self.include_cinert_in_observation,
+            self.include_cvel_in_observation,
+            self.include_qfrc_actuator_in_observation,
+            self.include_cfrc_ext_in_observation,
+        ];
+        observe(sim, self.exclude_current_positions_from_observation, included, obs);
     }
 
     fn outcome(&self, sim: &Body, _: &[f64], _: f64) -> (f64, bool) {
