@@ -5,9 +5,24 @@
 //! holds the conformance checks that every registered task passes (run them on your own too).
 //!
 //! To add a task: one file that implements [`Env`], and one line in [`REGISTRY`]. A task may have [`options`].
+//!
+//! # Several agents
+//!
+//! Every task is one for several agents; most have one. What an agent sees and does is its own ([`AgentSpec`], sizes may
+//! differ); joint slices hold the agents one after another; each agent has its own reward. A task may offer more, all of
+//! it a function of the present state, all of it declared in [`Spec`], gathered by [`VecEnv`] and covered by [`check`]:
+//!
+//! | what | declared by | written by | for |
+//! |---|---|---|---|
+//! | which choices are allowed | [`Spec::masked`] | [`Env::mask`] | the heads of discrete and hybrid actions |
+//! | the whole state | [`Spec::state_len`] | [`Env::central_state`] | a central critic |
+//! | who is near whom | [`Spec::graph`] | [`Env::graph`] | a critic or actor that passes messages |
+//! | what happened beside the rewards | | [`Env::info`] | tables |
+//! | policies to compare with | | [`Env::comparators`] | tables ([`compare`]) |
 
 pub mod check;
 pub mod classic;
+pub mod compare;
 pub mod mujoco;
 pub mod options;
 pub mod probe;
@@ -49,6 +64,31 @@ pub struct Spec {
     pub reward_threshold: Option<f64>,
     /// Lowest and highest reward of one step of one agent; infinite where there is no bound.
     pub reward_range: (f64, f64),
+    /// Whether [`Env::mask`] may forbid a choice; where it is false every choice is always allowed.
+    pub masked: bool,
+    /// Numbers in a central state; 0 for a task that has none, where the joint observation takes its place.
+    pub state_len: usize,
+    /// Shape of the graph of the agents, of a task that has one.
+    pub graph: Option<GraphShape>,
+}
+
+/// Shape of a graph whose node i is agent i.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphShape {
+    /// Numbers of a node.
+    pub node_len: usize,
+    /// Numbers of an edge.
+    pub edge_len: usize,
+}
+
+/// A graph of n agents, to be written.
+pub struct Graph<'a> {
+    /// What is known of each agent, `[n, node_len]`, in a form that all agents share (observations need not).
+    pub nodes: &'a mut [f32],
+    /// Whether agent i hears agent j, `[n, n]`, at i n + j. Everyone hears itself.
+    pub adjacency: &'a mut [bool],
+    /// What is known of j from i, `[n, n, edge_len]`; zero where i does not hear j.
+    pub edges: &'a mut [f32],
 }
 
 impl Spec {
@@ -56,7 +96,16 @@ impl Spec {
     pub fn single(id: &str, obs: Space, action: Space, max_steps: Option<usize>) -> Self {
         let agents = vec![AgentSpec { name: "agent".to_owned(), obs, action }];
         let reward_range = (f64::NEG_INFINITY, f64::INFINITY);
-        Self { id: id.to_owned(), agents, max_steps, reward_threshold: None, reward_range }
+        Self {
+            id: id.to_owned(),
+            agents,
+            max_steps,
+            reward_threshold: None,
+            reward_range,
+            masked: false,
+            state_len: 0,
+            graph: None,
+        }
     }
 
     /// Numbers in one joint observation: all agents' observations one after another.
@@ -67,6 +116,15 @@ impl Spec {
     /// Numbers in one joint action: all agents' actions one after another.
     pub fn action_len(&self) -> usize {
         self.agents.iter().map(|a| a.action.len()).sum()
+    }
+
+    /// Flags in one joint mask: all agents' choices one after another ([`Space::choices`]); 0 without masks.
+    pub fn mask_len(&self) -> usize {
+        if self.masked {
+            self.agents.iter().map(|a| a.action.choices().iter().sum::<usize>()).sum()
+        } else {
+            0
+        }
     }
 }
 
@@ -95,6 +153,34 @@ pub trait Env: Send {
     /// # Errors
     /// When an entry is missing or has the wrong length.
     fn load(&mut self, state: &State) -> Result<(), StateError>;
+
+    /// Writes which choices are allowed in the present state, `[mask_len]`: for each discrete choice of each agent, in
+    /// order, a flag for each of its values. Choices are independent: any combination of allowed values is a legal
+    /// action. Each choice has at least one. A task must survive a forbidden action, at a loss if it likes.
+    fn mask(&self, mask: &mut [bool]) {
+        mask.fill(true);
+    }
+
+    /// Writes the present state as a central critic sees it, `[state_len]`.
+    fn central_state(&self, _state: &mut [f32]) {}
+
+    /// Writes who hears whom in the present state, in the shape that the spec declares.
+    fn graph(&self, _graph: Graph) {}
+
+    /// What the last step was like beside its rewards, as names and numbers; the names are always the same.
+    fn info(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    /// Names of the policies that come with the task, for comparison. They may look at its whole state.
+    fn comparators(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Writes what the comparator of that name does in the present state, `[action_len]`, and says whether there is one.
+    fn comparator_action(&self, _name: &str, _rng: &mut Rng, _action: &mut [f64]) -> bool {
+        false
+    }
 
     /// The present state as a picture; `None` for a task that has none.
     fn scene(&self) -> Option<Scene> {
