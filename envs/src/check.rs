@@ -623,7 +623,7 @@ mod tests {
             if self.fault == Fault::Extreme && push == 1.0 {
                 push = f64::NAN;
             }
-            self.speed = 0.5 * self.speed + push + 0.1 * rng.random::<f64>() + self.nonce.min(0.1);
+            self.speed = 0.5 * self.speed + 0.5 * push + 0.1 * rng.random::<f64>() + self.nonce.min(0.1);
             self.position += self.speed;
             self.length += 1.0;
             self.observe(obs);
