@@ -2,7 +2,7 @@
 
 use crate::check::random_action;
 use crate::rng::{Purpose, stream};
-use crate::{Env, Rng};
+use crate::{Env, MakeError, Rng};
 
 /// Name under which [`scores`] lists the policy that draws uniformly from what is allowed.
 pub const RANDOM: &str = "random";
@@ -81,6 +81,24 @@ fn act(env: &dyn Env, policy: &str, mask: &mut [bool], rng: &mut Rng, action: &m
     }
 }
 
+/// The scores of simple policies on a registered task as a table in words, headed by the task and all its options: the
+/// frame in which a learned score means something. Returns are means over agents.
+///
+/// # Errors
+/// As [`crate::make_with`].
+pub fn table(id: &str, given: &[(&str, &str)], episodes: usize, seed: u64) -> Result<String, MakeError> {
+    let entry = crate::entry(id)?;
+    let make = (entry.maker)(given)?;
+    let options = (entry.options)(given)?;
+    let options: Vec<String> = options.iter().map(|o| format!("{} = {}", o.key, o.value)).collect();
+    let mut text = format!("{id} ({})\n", options.join(", "));
+    for Score { policy, mean, error, info } in scores(&make, episodes, seed) {
+        let info: String = info.iter().map(|(name, value)| format!("  {name} {value:.4}")).collect();
+        text += &format!("{policy:12} {mean:10.3} ± {error:.3}{info}\n");
+    }
+    Ok(text)
+}
+
 /// Where `score` lies between `random` (0) and `best` (1).
 pub fn normalized(score: f64, random: f64, best: f64) -> f64 {
     (score - random) / (best - random)
@@ -101,5 +119,20 @@ mod tests {
         assert!((score.error / (deviation / 2000f64.sqrt()) - 1.0).abs() < 0.1, "{score:?}");
         assert_eq!(normalized(score.mean, score.mean, 8.0), 0.0);
         assert_eq!(normalized(8.0, score.mean, 8.0), 1.0);
+    }
+
+    #[test]
+    fn a_table_names_the_dialect_and_the_anchors() {
+        let table = table("particle/spread", &[("dialect", "v2")], 20, 0).unwrap();
+        let mut lines = table.lines();
+        assert!(
+            lines
+                .next()
+                .unwrap()
+                .starts_with("particle/spread (dialect = v2, continuous = false, agents = 3")
+        );
+        let policies: Vec<_> = lines.map(|line| line.split_whitespace().next().unwrap()).collect();
+        assert_eq!(policies, ["random", "no-op", "oracle"]);
+        assert!(super::table("particle/spread", &[("dialect", "v4")], 1, 0).is_err());
     }
 }

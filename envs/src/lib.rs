@@ -25,6 +25,7 @@ pub mod classic;
 pub mod compare;
 pub mod mujoco;
 pub mod options;
+pub mod particle;
 pub mod probe;
 pub mod rng;
 pub mod scene;
@@ -66,7 +67,7 @@ pub struct Spec {
     pub reward_range: (f64, f64),
     /// Whether [`Env::mask`] may forbid a choice; where it is false every choice is always allowed.
     pub masked: bool,
-    /// Numbers in a central state; 0 for a task that has none, where the joint observation takes its place.
+    /// Numbers that [`Env::central_state`] writes; 0 for a task whose joint observation is its central state.
     pub state_len: usize,
     /// Shape of the graph of the agents, of a task that has one.
     pub graph: Option<GraphShape>,
@@ -116,6 +117,11 @@ impl Spec {
     /// Numbers in one joint action: all agents' actions one after another.
     pub fn action_len(&self) -> usize {
         self.agents.iter().map(|a| a.action.len()).sum()
+    }
+
+    /// Numbers in one central state, whichever it is.
+    pub fn central_len(&self) -> usize {
+        if self.state_len > 0 { self.state_len } else { self.obs_len() }
     }
 
     /// Flags in one joint mask: all agents' choices one after another ([`Space::choices`]); 0 without masks.
@@ -255,6 +261,22 @@ macro_rules! robot {
     };
 }
 
+/// A task of [`particle`]: a struct of options.
+macro_rules! particle {
+    ($id:literal, $task:ident, $summary:literal) => {
+        Entry {
+            id: $id,
+            summary: $summary,
+            make: || Box::new(particle::$task::default().env()),
+            options: |given| Ok(particle::$task::of($id, given)?.list()),
+            maker: |given| {
+                let task = particle::$task::of($id, given)?;
+                Ok(Box::new(move || Box::new(task.clone().env())))
+            },
+        }
+    };
+}
+
 /// Every task, in the order in which `steadfast list envs` prints them.
 pub const REGISTRY: &[Entry] = &[
     entry!("Pendulum-v1", classic::Pendulum::default(), "swing a rod up and hold it (Gymnasium)"),
@@ -297,6 +319,10 @@ pub const REGISTRY: &[Entry] = &[
     robot!("Humanoid-v5", Humanoid, "walk forward on two legs, with arms (Gymnasium, MuJoCo)"),
     robot!("HumanoidStandup-v5", HumanoidStandup, "stand up from lying on the back (Gymnasium, MuJoCo)"),
     robot!("Pusher-v5", Pusher, "push a cylinder to a goal with an arm (Gymnasium, MuJoCo)"),
+    particle!("particle/spread", Spread, "three agents cover three landmarks (MPE2)"),
+    particle!("particle/reference", Reference, "two agents tell each other where to go (MPE2)"),
+    particle!("particle/speaker-listener", SpeakerListener, "one agent speaks, the other goes there (MPE2)"),
+    particle!("particle/tag", Tag, "three hunters chase faster prey among obstacles (MPE2)"),
     entry!("probe/bandit", probe::Bandit::discrete(), "one step, four noisy arms; best return 1"),
     entry!("probe/bandit-continuous", probe::Bandit::continuous(), "one step, noisy parabola; best return 0"),
     entry!("probe/identity-discrete", probe::Identity::discrete(), "name the index shown; best return 8"),

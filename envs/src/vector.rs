@@ -183,14 +183,14 @@ impl VecEnv {
         &self.last.masks
     }
 
-    /// Central states now, `[N, state_len]`; empty where the task has none ([`Env::central_state`]).
+    /// Central states now, `[N, central_len]`: those of [`Env::central_state`], or else the joint observations.
     pub fn states(&self) -> &[f32] {
-        &self.now.states
+        self.now.central()
     }
 
-    /// Central states in which the latest episodes ended, `[N, state_len]`: meaningful when [`Self::final_obs`] is.
+    /// Central states in which the latest episodes ended, `[N, central_len]`: meaningful when [`Self::final_obs`] is.
     pub fn final_states(&self) -> &[f32] {
-        &self.last.states
+        self.last.central()
     }
 
     /// Nodes of the graphs now, `[N, agents, node_len]`; empty where the task has no graph ([`Env::graph`]).
@@ -319,6 +319,10 @@ impl Views {
             edges: vec![0.0; copies * edge_len],
             copies,
         }
+    }
+
+    fn central(&self) -> &[f32] {
+        if self.states.is_empty() { &self.obs } else { &self.states }
     }
 
     fn rows(&mut self) -> ViewRows<'_> {
