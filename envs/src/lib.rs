@@ -31,6 +31,7 @@ pub mod rng;
 pub mod scene;
 pub mod space;
 pub mod state;
+pub mod uav;
 pub mod vector;
 
 use options::Options as _;

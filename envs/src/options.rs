@@ -371,13 +371,13 @@ mod tests {
             /// How many.
             legs: Few = Few(4),
             /// Which way.
-            way: Way = Way::Left,
+            side: Side = Side::Left,
         }
     }
 
     choice! {
         /// For the tests.
-        pub enum Way: "left or right" {
+        pub enum Side: "left or right" {
             /// That way.
             Left = "left",
             /// The other way.
@@ -392,7 +392,7 @@ mod tests {
             ("healthy_range", "[-inf, 2]"),
             ("alive", "false"),
             ("frame_skip", "7"),
-            ("way", "right"),
+            ("side", "right"),
         ];
         let options = Some::of("X", &given).unwrap();
         assert_eq!((options.weight, options.alive, options.frame_skip), (-1e-3, false, Steps(7)));
@@ -425,7 +425,7 @@ mod tests {
             ("share", "1.1"),
             ("legs", "0"),
             ("legs", "65"),
-            ("way", "up"),
+            ("side", "up"),
         ] {
             let message = error(key, value);
             assert!(
