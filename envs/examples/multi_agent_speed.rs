@@ -14,6 +14,17 @@ const TASKS: &[(&str, &[(&str, &str)])] = &[
     ("particle/reference", &[]),
     ("particle/speaker-listener", &[]),
     ("particle/tag", &[]),
+    ("uav-trajectory/wu2018-1", &[]),
+    ("uav-trajectory/wu2018-2", &[]),
+    ("uav-harvest", &[]),
+    ("uav-bs/bs-tiny", &[]),
+    ("uav-bs/bs-std", &[]),
+    ("uav-bs/bs-std", &[("action", "discrete")]),
+    ("uav-bs/bs-std", &[("action", "multi-discrete")]),
+    ("uav-bs/bs-std", &[("action", "hybrid")]),
+    ("uav-bs/bs-std", &[("sight", "sampled"), ("fading", "rician")]),
+    ("uav-bs/bs-dense", &[]),
+    ("uav-bs/bs-jam", &[]),
 ];
 
 fn main() -> Result<(), MakeError> {

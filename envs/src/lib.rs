@@ -278,6 +278,22 @@ macro_rules! particle {
     };
 }
 
+/// A task of [`uav`], which may be a preset: its name tells it.
+macro_rules! uav {
+    ($id:literal, $task:ident, $options:ident, $summary:literal) => {
+        Entry {
+            id: $id,
+            summary: $summary,
+            make: || Box::new(uav::$task::new($id, uav::$options::preset($id))),
+            options: |given| Ok(uav::$options::given($id, given)?.list()),
+            maker: |given| {
+                let options = uav::$options::given($id, given)?;
+                Ok(Box::new(move || Box::new(uav::$task::new($id, options.clone()))))
+            },
+        }
+    };
+}
+
 /// Every task, in the order in which `steadfast list envs` prints them.
 pub const REGISTRY: &[Entry] = &[
     entry!("Pendulum-v1", classic::Pendulum::default(), "swing a rod up and hold it (Gymnasium)"),
@@ -324,6 +340,35 @@ pub const REGISTRY: &[Entry] = &[
     particle!("particle/reference", Reference, "two agents tell each other where to go (MPE2)"),
     particle!("particle/speaker-listener", SpeakerListener, "one agent speaks, the other goes there (MPE2)"),
     particle!("particle/tag", Tag, "three hunters chase faster prey among obstacles (MPE2)"),
+    uav!(
+        "uav-trajectory",
+        Trajectory,
+        TrajectoryOptions,
+        "fly to serve six users fairly (as uav-trajectory/wu2018-1)"
+    ),
+    uav!(
+        "uav-trajectory/wu2018-1",
+        Trajectory,
+        TrajectoryOptions,
+        "fly one UAV to serve six users fairly; exact bound"
+    ),
+    uav!(
+        "uav-trajectory/wu2018-2",
+        Trajectory,
+        TrajectoryOptions,
+        "fly two UAVs to serve six users fairly; exact bound"
+    ),
+    uav!(
+        "uav-harvest",
+        Harvest,
+        HarvestOptions,
+        "collect the data of sensors and land before the battery is empty"
+    ),
+    uav!("uav-bs", Bs, BsOptions, "three UAV base stations, twelve moving users (as uav-bs/bs-std)"),
+    uav!("uav-bs/bs-tiny", Bs, BsOptions, "two UAV base stations, four moving users; exhaustive optimum"),
+    uav!("uav-bs/bs-std", Bs, BsOptions, "three UAV base stations, twelve moving users"),
+    uav!("uav-bs/bs-dense", Bs, BsOptions, "six UAV base stations, sixty moving users"),
+    uav!("uav-bs/bs-jam", Bs, BsOptions, "three UAV base stations, twelve moving users, a jammer"),
     entry!("probe/bandit", probe::Bandit::discrete(), "one step, four noisy arms; best return 1"),
     entry!("probe/bandit-continuous", probe::Bandit::continuous(), "one step, noisy parabola; best return 0"),
     entry!("probe/identity-discrete", probe::Identity::discrete(), "name the index shown; best return 8"),
