@@ -218,7 +218,9 @@ impl Surroundings {
 }
 
 fn built_up(area: &AlHourani, r: f64, h: f64, carrier: f64) -> Link {
-    let free = free_space_loss(1.0, carrier) + 10.0 * (r * r + h * h).log10();
+    // Twenty logarithms of the distance are ten of its square.
+    let unit = 4.0 * PI * carrier * 1e9 / LIGHT;
+    let free = 10.0 * (unit * unit * (r * r + h * h)).log10();
     let los_probability = area.los_probability(h.atan2(r).to_degrees());
     Link { los_probability, los: free + area.los, nlos: free + area.nlos }
 }

@@ -75,10 +75,6 @@ pub fn draw(
         served[user] = true;
         shapes.push(line([above(uavs[i]), on_map(users[user][0], users[user][1])], Paint::Goal));
     }
-    for (user, served) in users.iter().zip(served) {
-        let paint = if served { Paint::Goal } else { Paint::Still };
-        shapes.push(ball(on_map(user[0], user[1]), 0.008, paint));
-    }
     let slots = trail.places.len() / trail.uavs.max(1);
     for (i, place) in uavs.iter().enumerate() {
         let way = || (0..slots).map(|t| trail.places[t * trail.uavs + i]);
@@ -92,6 +88,11 @@ pub fn draw(
             ]
         };
         shapes.push(line(way().enumerate().map(height), paint(i)));
+    }
+    // On top, since UAVs hover over users.
+    for (user, served) in users.iter().zip(served) {
+        let paint = if served { Paint::Goal } else { Paint::Still };
+        shapes.push(ball(on_map(user[0], user[1]), 0.008, paint));
     }
     if let Some([x, y]) = jammer {
         shapes.push(slab(on_map(x, y), [0.018; 2], std::f64::consts::FRAC_PI_4, Paint::Accent));

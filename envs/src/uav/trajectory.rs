@@ -9,9 +9,9 @@
 //! ```
 //!
 //! - Action: the velocity in parts of `max_speed`; the users are chosen in hindsight, as the source chooses them jointly
-//!   with the trajectory: the slots flown so far are shared out so that the minimum is greatest (a linear programme, see
-//!   [`Schedule`]). Or, `hybrid`: velocity, power, and a user (0 for nobody); of two UAVs that choose the same the nearer
-//!   serves.
+//!   with the trajectory: after the last slot all are shared out so that the minimum is greatest (a linear programme, see
+//!   `Schedule`); until then each slot is shared out at the prices of the moment. Or, `hybrid`: velocity, power, and a user
+//!   (0 for nobody); of two UAVs that choose the same the nearer serves.
 //! - Reward, the same for all: the increase of the minimum, or all of it in the last slot (`terminal`); minus
 //!   `collision_cost` for a UAV nearer than `separation` to another.
 //! - Observation: own place, time left; places of the others; of each user place, gain in dB, mean rate so far over the
@@ -27,12 +27,13 @@
 //! Source: Q. Wu, Y. Zeng and R. Zhang, *Joint trajectory and communication design for multi-UAV enabled wireless
 //! networks*, 2018.
 
+use rand::RngExt as _;
+
 use super::pen::{Pen, decibels};
 use super::radio::{self, IDLE};
 use super::{picture, plan};
 use crate::options::{Few, Options as _, Positive, Scale, Steps, choice, options};
 use crate::{AgentSpec, Env, Graph, GraphShape, OptionError, Rng, Scene, Space, Spec, State, StateError};
-use rand::RngExt as _;
 
 choice! {
     /// Forms of the action.
@@ -138,6 +139,8 @@ struct Schedule {
     prices: Vec<f64>,
     /// What each user gets.
     total: Vec<f64>,
+    /// Of all rounds after the last slot, the totals of the greatest least.
+    best: Vec<f64>,
     shares: Vec<f64>,
 }
 
@@ -147,8 +150,8 @@ fn least(x: &[f64]) -> f64 {
 
 /// Softness of the choice of a user while flying, and in the end, in bit/s/Hz.
 const SOFTNESS: (f64, f64) = (0.3, 0.01);
-/// Rounds of prices after the last slot; one follows every other slot.
-const ROUNDS: usize = 300;
+/// Rounds of prices after the last slot.
+const ROUNDS: usize = 400;
 
 impl Schedule {
     fn new(uavs: usize, users: usize, steps: usize) -> Self {
@@ -157,6 +160,7 @@ impl Schedule {
             history: Vec::with_capacity(steps * uavs * users),
             prices: vec![1.0; users],
             total: vec![0.0; users],
+            best: vec![0.0; users],
             shares: vec![0.0; users],
         }
     }
@@ -167,10 +171,10 @@ impl Schedule {
         self.total.fill(0.0);
     }
 
-    /// Shares out all slots at the present prices.
-    fn share(&mut self, softness: f64) {
-        self.total.fill(0.0);
-        for rates in self.history.chunks_exact(self.prices.len()) {
+    /// Adds what the slots from number `from` on, of all UAVs, give at the present prices.
+    fn add(&mut self, from: usize, softness: f64) {
+        let k = self.prices.len();
+        for rates in self.history[from * self.uavs * k..].chunks_exact(k) {
             let bids = || rates.iter().zip(&self.prices).map(|(r, price)| r * price);
             let highest = bids().fold(0.0, f64::max);
             let mut sum = 0.0;
@@ -193,23 +197,32 @@ impl Schedule {
         // A user's share of a slot answers to its price with about bid/softness.
         let bid = (k * mean / (slots * self.uavs as f64)).max(softness);
         for (price, total) in self.prices.iter_mut().zip(&self.total) {
-            *price *= (mean / (total + 1e-3 * mean)).powf(softness / bid);
+            *price *= (mean / (total + 1e-3 * mean)).powf(1.5 * softness / bid);
         }
         let scale = k / self.prices.iter().sum::<f64>();
         self.prices.iter_mut().for_each(|price| *price *= scale);
     }
 
-    /// Adds a slot; after the `last` one the prices settle.
+    /// Adds a slot at the present prices; after the `last` one all slots are shared out anew until the prices settle.
     fn push(&mut self, rates: impl Iterator<Item = f64>, last: bool) {
-        self.history.extend(rates);
         let (first, end) = SOFTNESS;
+        let slot = self.history.len() / (self.uavs * self.prices.len());
+        self.history.extend(rates);
+        self.add(slot, first);
         self.reprice(first);
-        self.share(first);
-        for round in 0..if last { ROUNDS } else { 0 } {
-            let softness = first * (end / first).powf(round as f64 / (ROUNDS - 1) as f64);
-            self.reprice(softness);
-            self.share(softness);
+        if !last {
+            return;
         }
+        for round in 0..ROUNDS {
+            let softness = first * (end / first).powf(round as f64 / (ROUNDS - 1) as f64);
+            self.total.fill(0.0);
+            self.add(0, softness);
+            if round == 0 || least(&self.total) > least(&self.best) {
+                self.best.copy_from_slice(&self.total);
+            }
+            self.reprice(softness);
+        }
+        self.total.copy_from_slice(&self.best);
     }
 
     /// The user of greatest price times efficiency under UAV `i` in the last slot.
@@ -640,14 +653,15 @@ mod tests {
                 };
                 let dual = slots.map(bid).sum::<f64>() / prices;
                 let least = least(&schedule.total);
+                println!("{m} {k}: {:.4}", least / dual);
                 assert!(least <= dual + 1e-9 && least > 0.98 * dual, "{m} {k}: {least} and {dual}");
             }
         }
     }
 
     /// The shape of the published curves: hovering does not gain from time, circling saturates, flying and hovering
-    /// approaches the bound. (The published layout of users is one unknown draw; its values at 100, 200, 400 and 800 s are
-    /// 0.65 for the first, and 1.1, 1.35, 1.5, 1.58 for the optimum.)
+    /// approaches the bound. The published curves, of one unknown draw of users, are 0.65 for the first, 0.9 at last for the
+    /// second, and for the optimum 1.1, 1.35 and 1.5 at 100, 200 and 400 s.
     #[test]
     fn flying_pays_the_longer_the_better() {
         let mut curves = Vec::new();
@@ -669,7 +683,12 @@ mod tests {
         for t in 0..3 {
             assert!(hover[t] > circle[t] && circle[t] > still[t] && hover[t] > random[t], "{curves:?}");
         }
-        assert!(hover[2] > 0.8 * bound, "{hover:?}");
+        // A layout of users moves the curves by some percent.
+        for (ours, published) in
+            hover.iter().zip([1.1, 1.35, 1.5]).chain([(&still[0], 0.65), (&circle[2], 0.9)])
+        {
+            assert!((ours / published - 1.0).abs() < 0.15, "{curves:?}");
+        }
     }
 
     #[test]

@@ -692,9 +692,8 @@ impl Env for Bs {
         }
         self.transmit();
         self.pay(reward);
-        let (sum, least) =
-            (self.rates.iter().sum(), self.rates.iter().copied().fold(f64::INFINITY, f64::min));
-        self.trail.push(&self.position, [sum, least * self.rates.len() as f64]);
+        let least = self.means.iter().copied().fold(f64::INFINITY, f64::min);
+        self.trail.push(&self.position, [self.rates.iter().sum(), least * self.rates.len() as f64]);
         self.observe(obs);
         self.energy.iter().any(|left| *left <= 0.0) || self.options.crash && self.events.collisions > 0
     }
