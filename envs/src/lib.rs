@@ -262,6 +262,19 @@ macro_rules! robot {
     };
 }
 
+/// A robot with several agents, of [`mujoco::split`].
+macro_rules! split {
+    ($id:literal, $summary:literal) => {
+        Entry {
+            id: $id,
+            summary: $summary,
+            make: || mujoco::split::make($id, &mujoco::split::SplitOptions::default()),
+            options: |given| Ok(mujoco::split::SplitOptions::of($id, given)?.list()),
+            maker: |given| mujoco::split::maker($id, given),
+        }
+    };
+}
+
 /// A task of [`particle`]: a struct of options.
 macro_rules! particle {
     ($id:literal, $task:ident, $summary:literal) => {
@@ -336,6 +349,11 @@ pub const REGISTRY: &[Entry] = &[
     robot!("Humanoid-v5", Humanoid, "walk forward on two legs, with arms (Gymnasium, MuJoCo)"),
     robot!("HumanoidStandup-v5", HumanoidStandup, "stand up from lying on the back (Gymnasium, MuJoCo)"),
     robot!("Pusher-v5", Pusher, "push a cylinder to a goal with an arm (Gymnasium, MuJoCo)"),
+    split!("HalfCheetah-v5/2x3", "run forward, an agent for each leg (multi-agent MuJoCo)"),
+    split!("HalfCheetah-v5/6x1", "run forward, an agent for each joint (multi-agent MuJoCo)"),
+    split!("Ant-v5/4x2", "walk forward, an agent for each leg (multi-agent MuJoCo)"),
+    split!("Walker2d-v5/2x3", "walk forward, an agent for each leg (multi-agent MuJoCo)"),
+    split!("Hopper-v5/3x1", "hop forward, an agent for each joint (multi-agent MuJoCo)"),
     particle!("particle/spread", Spread, "three agents cover three landmarks (MPE2)"),
     particle!("particle/reference", Reference, "two agents tell each other where to go (MPE2)"),
     particle!("particle/speaker-listener", SpeakerListener, "one agent speaks, the other goes there (MPE2)"),

@@ -366,7 +366,7 @@ fn bad_options_are_named() {
 fn every_option_takes_its_default_and_is_documented() {
     for entry in REGISTRY {
         let options = (entry.options)(&[]).unwrap();
-        let multi_agent = entry.id.starts_with("particle/") || entry.id.starts_with("uav-");
+        let multi_agent = ["particle/", "uav-", "-v5/"].iter().any(|part| entry.id.contains(part));
         let has_options = multi_agent || SPECS.iter().any(|s| s.0 == entry.id);
         assert_eq!(options.is_empty(), !has_options, "{}", entry.id);
         let given: Vec<(&str, &str)> = options.iter().map(|o| (o.key, o.value.as_str())).collect();

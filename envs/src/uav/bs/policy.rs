@@ -3,7 +3,7 @@
 //! - `static`: to the centroid of the users, in a ring; `hexagonal`: to the centres of equal cells; `k-means`: to the
 //!   centres of clusters of users, whoever is nearest; `circular`: round the centroid at half the spread of the users;
 //!   `greedy`: each in turn to where the sum rate is highest one slot away.
-//! - By default users are associated as in [`Action::Motion`](super::Action::Motion); `/hungarian`: a user for each
+//! - By default users are associated as in [`Action::Motion`]; `/hungarian`: a user for each
 //!   subchannel, of the greatest sum of rates without interference; `/exhaustive`: the best of all users and levels, of small
 //!   tasks only.
 
