@@ -37,6 +37,7 @@ mod pgs;
 pub mod profile;
 pub mod sim;
 pub mod spatial;
+pub mod split;
 pub mod tasks;
 
 pub use profile::Profile;
