@@ -1,5 +1,5 @@
-//! Speed of the multi-agent tasks on one core under random allowed actions: environment steps (of all agents together) a
-//! second, and agent steps a second. Resets are included; nothing is allocated in a step.
+//! Speed of the multi-agent tasks on one core under random allowed actions: environment steps (of all agents
+//! together) a second, and agent steps a second. Resets are included; nothing is allocated in a step.
 //!
 //!     cargo run --release -p steadfast-envs --example multi_agent_speed [SECONDS] [TASK [KEY=VALUE ...]]
 

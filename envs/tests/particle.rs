@@ -1,4 +1,5 @@
-//! The particle tasks against MPE2 and PettingZoo, step by step (`fixtures/particle.py`), and the scores of simple policies.
+//! The particle tasks against MPE2 and PettingZoo, step by step (`fixtures/particle.py`), and the scores of
+//! simple policies.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -29,8 +30,8 @@ fn read(name: &str) -> (Value, Vec<Value>) {
     (lines.next().unwrap(), lines.collect())
 }
 
-/// States and rewards to 1e-12, observations to a rounding of float32. Of spread in dialect `original` the physics are
-/// those of `v2`; its moves go the other way.
+/// States and rewards to 1e-12, observations to a rounding of float32. Of spread in dialect `original` the
+/// physics are those of `v2`; its moves go the other way.
 fn agrees(name: &str, original: bool) {
     let (header, lines) = read(name);
     let text = |x: &Value| x.as_str().unwrap().to_owned();
@@ -91,8 +92,8 @@ fn mean(given: &[(&str, &str)], policy: &'static str) -> compare::Score {
     compare::score(&|| make_with("particle/spread", given).unwrap(), policy, 1500, 0)
 }
 
-/// The anchors of the tables were measured independently in Python: 1500 episodes, standard error 0.4 of the sum of
-/// distances, hence 0.2 of a v3 reward.
+/// The anchors of the tables were measured independently in Python: 1500 episodes, standard error 0.4 of the
+/// sum of distances, hence 0.2 of a v3 reward.
 #[test]
 fn simple_policies_score_on_spread_what_they_score_elsewhere() {
     let agents = 3.0;

@@ -119,8 +119,8 @@ fn powers_servers_and_rates_keep_their_bounds_in_every_slot() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever the mask allows does what it says: no wall, no user out of reach, no wasted choice but those that several
-    /// UAVs make, or that carry no power.
+    /// Whatever the mask allows does what it says: no wall, no user out of reach, no wasted choice but those
+    /// that several UAVs make, or that carry no power.
     #[test]
     fn masks_never_allow_an_illegal_action(
         seed in 0u64..1_000_000, preset in 0usize..4, hybrid: bool, sensing in 50.0..900.0f64, climbs: bool,

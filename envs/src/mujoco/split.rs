@@ -1,15 +1,17 @@
 //! Robots with an agent for each part of the body: `HalfCheetah-v5/2x3` has two agents of three joints.
 //!
-//! Joints are the nodes of a graph, and those that meet in a part of the body share an edge, as in multi-agent MuJoCo. An
-//! agent sees the positions and velocities of its own joints, the positions of those up to `near` edges away, nearer ones
-//! first and equally near ones by name, and with `root` position and velocity of the torso; with `full` all positions and
-//! velocities, and its number as a one-hot vector. Horizontal positions of the torso are left out, as in the robot's own
-//! observation; rates are clipped where that clips them. All agents get the reward of the robot, whose options have their
-//! defaults. The central state is the vector of all positions and velocities of the simulation.
+//! Joints are the nodes of a graph, and those that meet in a part of the body share an edge, as in multi-agent
+//! MuJoCo. An agent sees the positions and velocities of its own joints, the positions of those up to `near`
+//! edges away, nearer ones first and equally near ones by name, and with `root` position and velocity of the
+//! torso; with `full` all positions and velocities, and its number as a one-hot vector. Horizontal positions of
+//! the torso are left out, as in the robot's own observation; rates are clipped where that clips them. All
+//! agents get the reward of the robot, whose options have their defaults. The central state is the vector of
+//! all positions and velocities of the simulation.
 //!
-//! Codes differ in what they let an agent see: the multi-agent trust-region papers' code shows everything (`full`), and the
-//! first multi-agent MuJoCo leaves out the torso (`root` = false). The contact forces that it adds for `Ant` are left out
-//! here; and it hands on the actions in the order of the agents where here each goes to the motor of its joint.
+//! Codes differ in what they let an agent see: the multi-agent trust-region papers' code shows everything
+//! (`full`), and the first multi-agent MuJoCo leaves out the torso (`root` = false). The contact forces that it
+//! adds for `Ant` are left out here; and it hands on the actions in the order of the agents where here each
+//! goes to the motor of its joint.
 //!
 //! Source: B. Peng et al., *FACMAC: factored multi-agent centralised policy gradients*, 2021.
 
@@ -327,8 +329,8 @@ mod tests {
             let names: Vec<&str> = plan.parts.iter().flat_map(|part| part.iter().copied()).collect();
             let (mut rewards, mut reward) = (vec![0.0; plan.parts.len()], [0.0]);
             for t in 0..20 {
-                // Each joint by its name: the whole robot's motors are in the order of the joints, but for the ant, which
-                // begins with its fourth leg.
+                // Each joint by its name: the whole robot's motors are in the order of the joints, but for the
+                // ant, which begins with its fourth leg.
                 let of = |name: &str| ((t * 5 + plan.dof(name) * 3) % 7) as f64 / 3.0 - 1.0;
                 let action: Vec<f64> = names.iter().map(|name| of(name)).collect();
                 let mut order: Vec<&str> = plan.joints.iter().map(|(name, _)| *name).collect();

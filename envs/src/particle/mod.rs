@@ -1,17 +1,17 @@
 //! Multi-agent particle tasks: discs in a plane that cover, guide, tell and chase.
 //!
 //! They equal MPE2 1.1.1 (dialect `v3`) and PettingZoo 1.22.3 (dialect `v2`) step by step, to 1e-12
-//! (`tests/particle.rs`). One file a task; [`Dialect`] tells the versions apart, whose returns differ by a factor of up
-//! to nine: a score without its dialect means nothing, and [`crate::compare::table`] prints it with the scores of simple
-//! policies beside it.
+//! (`tests/particle.rs`). One file a task; [`Dialect`] tells the versions apart, whose returns differ by a
+//! factor of up to nine: a score without its dialect means nothing, and [`crate::compare::table`] prints it
+//! with the scores of simple policies beside it.
 //!
-//! An action of an agent that moves is one of five moves (nothing, −x, +x, −y, +y), or five numbers from 0 to 1 of which
-//! the differences push ([`Dialect`] says which way); words follow, as a one-hot vector or as numbers.
-//! The central state is the joint observation, as in PettingZoo. Graph: everyone hears everyone; a node is velocity,
-//! position, and 1 for the prey of a chase; an edge is the vector to the other and its length.
+//! An action of an agent that moves is one of five moves (nothing, −x, +x, −y, +y), or five numbers from 0 to 1
+//! of which the differences push ([`Dialect`] says which way); words follow, as a one-hot vector or as numbers.
+//! The central state is the joint observation, as in PettingZoo. Graph: everyone hears everyone; a node is
+//! velocity, position, and 1 for the prey of a chase; an edge is the vector to the other and its length.
 //!
-//! Every task saves its whole physical state as one array called `state`: positions and velocities of the agents,
-//! positions of the landmarks, words, goals.
+//! Every task saves its whole physical state as one array called `state`: positions and velocities of the
+//! agents, positions of the landmarks, words, goals.
 //!
 //! Source: R. Lowe et al., *Multi-agent actor-critic for mixed cooperative-competitive environments*, 2017;
 //! I. Mordatch and P. Abbeel, *Emergence of grounded compositional language in multi-agent populations*, 2018.
@@ -37,14 +37,14 @@ use crate::{AgentSpec, Env, Graph, GraphShape, Rng, Scene, Space, Spec, State, S
 choice! {
     /// Versions of `spread`.
     pub enum Dialect: "v3, v2 or original" {
-        /// MPE2, PettingZoo from 1.23, JaxMARL: a position moves with the velocity *before* the step; numbers of an
-        /// action push as the moves do: a₂ − a₁, a₄ − a₃.
+        /// MPE2, PettingZoo from 1.23, JaxMARL: a position moves with the velocity *before* the step; numbers
+        /// of an action push as the moves do: a₂ − a₁, a₄ − a₃.
         V3 = "v3",
-        /// PettingZoo up to 1.22, HARL: a position moves with the new velocity; numbers push the other way, a₁ − a₂;
-        /// in `spread` an agent collides with itself.
+        /// PettingZoo up to 1.22, HARL: a position moves with the new velocity; numbers push the other way, a₁
+        /// − a₂; in `spread` an agent collides with itself.
         V2 = "v2",
-        /// Multiagent-particle-envs, on-policy, EPyMARL: as `v2`, but moves go the other way too, and all agents share
-        /// the *sum* of their rewards.
+        /// Multiagent-particle-envs, on-policy, EPyMARL: as `v2`, but moves go the other way too, and all
+        /// agents share the *sum* of their rewards.
         Original = "original",
     }
 }

@@ -1,9 +1,9 @@
 //! `particle/reference`: two agents tell each other where to go.
 //!
-//! - Two agents that do not collide and three landmarks, radius 0.05; start anywhere in the square of side 2. Each
-//!   agent knows the landmark that the *other* should reach; the draws are independent.
-//! - Observation: own velocity; the landmarks, relative; the colour of the landmark that the other should reach; the
-//!   ten words of the other.
+//! - Two agents that do not collide and three landmarks, radius 0.05; start anywhere in the square of side 2.
+//!   Each agent knows the landmark that the *other* should reach; the draws are independent.
+//! - Observation: own velocity; the landmarks, relative; the colour of the landmark that the other should
+//!   reach; the ten words of the other.
 //! - Action: a move and a word out of ten: move + 5 word, or five and ten numbers.
 //! - Reward: with dᵢ the distance of the other agent from the landmark that i knows,
 //!   −(1 − `local_ratio`) mean d − `local_ratio` dᵢ.

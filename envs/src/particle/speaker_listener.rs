@@ -1,9 +1,9 @@
 //! `particle/speaker-listener`: one agent sees the goal and speaks, the other hears and moves.
 //!
-//! - A speaker that cannot move and a listener that cannot speak, radius 0.075, and three landmarks, radius 0.04; start
-//!   anywhere in the square of side 2. Nothing collides.
-//! - Observation of the speaker: the colour of the goal. Of the listener: own velocity; the landmarks, relative; the
-//!   three words of the speaker.
+//! - A speaker that cannot move and a listener that cannot speak, radius 0.075, and three landmarks, radius
+//!   0.04; start anywhere in the square of side 2. Nothing collides.
+//! - Observation of the speaker: the colour of the goal. Of the listener: own velocity; the landmarks,
+//!   relative; the three words of the speaker.
 //! - Action of the speaker: a word out of three, or three numbers. Of the listener: a move, or five numbers.
 //! - Reward of both: the negative *square* of the distance of listener and goal.
 //! - Never terminates; `max_cycles` steps.

@@ -1,15 +1,15 @@
 //! `particle/spread`: cover all landmarks, and do not collide.
 //!
 //! - Agents and landmarks: `agents` of each, radii 0.15 and 0.05; start anywhere in the square of side 2.
-//! - Observation: own velocity and position; then, relative, the landmarks and the other agents; then the words of
-//!   the others, which are always 0.
-//! - Reward: D is the sum over landmarks of the distance of the nearest agent, C the number of agents that this one
-//!   touches. `v3`, `v2`: −(1 − `local_ratio`) D − `local_ratio` C; `original`: the sum over agents of −D − C.
-//!   In `v2` and `original` an agent touches itself.
+//! - Observation: own velocity and position; then, relative, the landmarks and the other agents; then the words
+//!   of the others, which are always 0.
+//! - Reward: D is the sum over landmarks of the distance of the nearest agent, C the number of agents that this
+//!   one touches. `v3`, `v2`: −(1 − `local_ratio`) D − `local_ratio` C; `original`: the sum over agents of −D −
+//!   C. In `v2` and `original` an agent touches itself.
 //! - Never terminates; `max_cycles` steps.
 //!
-//! The `oracle` sends each agent to a landmark of its own, with the smallest sum of distances. It knows no collisions
-//! and is not optimal.
+//! The `oracle` sends each agent to a landmark of its own, with the smallest sum of distances. It knows no
+//! collisions and is not optimal.
 
 use pathfinding::kuhn_munkres::kuhn_munkres_min;
 use pathfinding::matrix::Matrix;

@@ -1,15 +1,16 @@
 //! `particle/tag`: slow hunters chase fast prey among obstacles.
 //!
-//! - `adversaries` hunters (radius 0.075, force 3, speed up to 1), then `prey` (0.05, 4, 1.3), then `obstacles` (0.2);
-//!   everything collides. Agents start anywhere in the square of side 2, obstacles in that of side 1.8.
-//! - Observation: own velocity and position; then, relative, the obstacles and the other agents; then the velocities of
-//!   the other prey.
-//! - Reward of a hunter: 10 for each pair of hunter and prey that touch, whoever they are. Of a prey: −10 for each hunter
-//!   that touches it, and for each coordinate x: −10 (|x| − 0.9) from 0.9, −min(exp(2 |x| − 2), 10) from 1.
+//! - `adversaries` hunters (radius 0.075, force 3, speed up to 1), then `prey` (0.05, 4, 1.3), then `obstacles`
+//!   (0.2); everything collides. Agents start anywhere in the square of side 2, obstacles in that of side 1.8.
+//! - Observation: own velocity and position; then, relative, the obstacles and the other agents; then the
+//!   velocities of the other prey.
+//! - Reward of a hunter: 10 for each pair of hunter and prey that touch, whoever they are. Of a prey: −10 for
+//!   each hunter that touches it, and for each coordinate x: −10 (|x| − 0.9) from 0.9, −min(exp(2 |x| − 2), 10)
+//!   from 1.
 //! - Never terminates; `max_cycles` steps.
 //!
-//! In the comparator `chase` hunters head for the nearest prey, and prey away from the nearest hunter, but not out of
-//! the square.
+//! In the comparator `chase` hunters head for the nearest prey, and prey away from the nearest hunter, but not
+//! out of the square.
 
 use super::world::World;
 use super::{Dialect, Particle, Pen, Scenario, TwoDialects, disc};

@@ -2,16 +2,16 @@
 //!
 //! Two models give the probability of a line of sight (LoS) and the path loss with and without one:
 //!
-//! - Al-Hourani, for four kinds of built-up area. With the elevation θ in *degrees*, P = 1/(1 + a exp(−b (θ − a)));
-//!   losses are those of free space plus a constant.
-//! - 3GPP TR 36.777, for UMa, UMi and RMa. The standard is for a base station on the ground and a user in the air; using
-//!   it the other way round, as here, is customary. The user's height is 1.5 m.
+//! - Al-Hourani, for four kinds of built-up area. With the elevation θ in *degrees*, P = 1/(1 + a exp(−b (θ −
+//!   a))); losses are those of free space plus a constant.
+//! - 3GPP TR 36.777, for UMa, UMi and RMa. The standard is for a base station on the ground and a user in the
+//!   air; using it the other way round, as here, is customary. The user's height is 1.5 m.
 //!
-//! The mean loss is taken in dB, P L_LoS + (1 − P) L_NLoS, or else the LoS of each link is drawn. Gains are powers:
-//! g = 10^(−L/10), times a unit-mean variate where there is fading. Distances in m, frequencies in GHz.
+//! The mean loss is taken in dB, P L_LoS + (1 − P) L_NLoS, or else the LoS of each link is drawn. Gains are
+//! powers: g = 10^(−L/10), times a unit-mean variate where there is fading. Distances in m, frequencies in GHz.
 //!
-//! Source: A. Al-Hourani, S. Kandeepan and S. Lardner, *Optimal LAP altitude for maximum coverage*, 2014; 3GPP TR 36.777,
-//! annex B.
+//! Source: A. Al-Hourani, S. Kandeepan and S. Lardner, *Optimal LAP altitude for maximum coverage*, 2014; 3GPP
+//! TR 36.777, annex B.
 
 use std::f64::consts::{LN_10, PI};
 
@@ -55,7 +55,8 @@ choice! {
     pub enum Sight: "mean or sampled" {
         /// The mean loss, in dB.
         Mean = "mean",
-        /// Drawn for each link, anew whenever it has moved by the coherence distance; with shadowing where the model has it.
+        /// Drawn for each link, anew whenever it has moved by the coherence distance; with shadowing where the
+        /// model has it.
         Sampled = "sampled",
     }
 }
@@ -100,11 +101,11 @@ impl AlHourani {
         1.0 / (1.0 + self.a * (-self.b * (elevation - self.a)).exp())
     }
 
-    /// The elevation, in degrees, at which a given loss reaches furthest on the ground, whatever that loss and the
-    /// frequency.
+    /// The elevation, in degrees, at which a given loss reaches furthest on the ground, whatever that loss and
+    /// the frequency.
     ///
-    /// At a fixed loss the radius is r ∝ cos θ · 10^((nlos − los) P/20): the best of a fine grid, since towers have several
-    /// stationary points, then the root of the derivative of its logarithm.
+    /// At a fixed loss the radius is r ∝ cos θ · 10^((nlos − los) P/20): the best of a fine grid, since towers
+    /// have several stationary points, then the root of the derivative of its logarithm.
     pub fn optimal_elevation(&self) -> f64 {
         let log_radius = |theta: f64| {
             theta.to_radians().cos().ln()
@@ -206,7 +207,8 @@ impl Surroundings {
         }
     }
 
-    /// Standard deviations of the shadowing at altitude `h` with and without a line of sight, in dB; 0 where the model has none.
+    /// Standard deviations of the shadowing at altitude `h` with and without a line of sight, in dB; 0 where
+    /// the model has none.
     pub fn shadowing(self, h: f64) -> (f64, f64) {
         match self {
             Self::Uma => (4.64 * (-0.0066 * h).exp(), 6.0),

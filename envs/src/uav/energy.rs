@@ -8,7 +8,8 @@
 //!
 //! Slow flight costs *less* than hovering. Climbing and turning are not counted.
 //!
-//! Source: Y. Zeng, J. Xu and R. Zhang, *Energy minimization for wireless communication with rotary-wing UAV*, 2019.
+//! Source: Y. Zeng, J. Xu and R. Zhang, *Energy minimization for wireless communication with rotary-wing UAV*,
+//! 2019.
 
 /// Profile drag of a blade.
 const DELTA: f64 = 0.012;

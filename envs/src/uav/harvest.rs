@@ -1,23 +1,24 @@
 //! `uav-harvest`: collect the data of sensors, and be back on the ground before the battery is empty.
 //!
-//! M UAVs start on a landing zone in a corner. K sensors hold up to `most_data` Mbit each; in a slot each UAV receives from the
-//! sensor with data left that it hears best, no sensor twice, each on a band of its own. After J. Bayerlein et al., without
-//! buildings and on a continuous map; the constants are our own.
+//! M UAVs start on a landing zone in a corner. K sensors hold up to `most_data` Mbit each; in a slot each UAV
+//! receives from the sensor with data left that it hears best, no sensor twice, each on a band of its own.
+//! After J. Bayerlein et al., without buildings and on a continuous map; the constants are our own.
 //!
-//! - Action: `discrete`, one of six: east, north, west, south at full speed, hover, land; walls, and landing outside of the
-//!   zone, are masked. Or `continuous`: velocity, and whether to land (above 0; without effect elsewhere). Who has landed
-//!   stays.
+//! - Action: `discrete`, one of six: east, north, west, south at full speed, hover, land; walls, and landing
+//!   outside of the zone, are masked. Or `continuous`: velocity, and whether to land (above 0; without effect
+//!   elsewhere). Who has landed stays.
 //! - Channel: [`super::channel`], mean path loss. Energy: [`super::energy`] while in the air.
-//! - Observation: own place, energy left, time left, landed, in the zone; of each other UAV place and landed; of each sensor
-//!   place, gain in dB, data left. The central state is the joint observation. Graph: all hear all; a node is the own six
-//!   numbers, an edge the vector and the distance.
-//! - Reward: 1 for each Mbit received; −0.1 for a slot at full speed, in proportion; −1 at a wall; −10 for an empty battery.
+//! - Observation: own place, energy left, time left, landed, in the zone; of each other UAV place and landed;
+//!   of each sensor place, gain in dB, data left. The central state is the joint observation. Graph: all hear
+//!   all; a node is the own six numbers, an edge the vector and the distance.
+//! - Reward: 1 for each Mbit received; −0.1 for a slot at full speed, in proportion; −1 at a wall; −10 for an
+//!   empty battery.
 //! - Terminates when all have landed, or a battery is empty; `steps` slots. Success: all landed with all data.
 //!
 //! No policy collects more than [`Harvest::data`].
 //!
-//! Source: H. Bayerlein, M. Theile, M. Caccamo and D. Gesbert, *Multi-UAV path planning for wireless data harvesting with deep
-//! reinforcement learning*, 2021.
+//! Source: H. Bayerlein, M. Theile, M. Caccamo and D. Gesbert, *Multi-UAV path planning for wireless data
+//! harvesting with deep reinforcement learning*, 2021.
 
 use rand::RngExt as _;
 

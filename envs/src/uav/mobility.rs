@@ -1,15 +1,15 @@
 //! How users move on the ground.
 //!
 //! - `static`: not at all.
-//! - `waypoint`: to a random point at a speed uniform in 0.5 to 1.5 m/s (a least speed above 0, or the mean would decay),
-//!   there to wait for up to 10 s.
-//! - `gauss-markov`: speed s and heading θ are autoregressive, per slot s′ = α s + (1 − α) s̄ + √(1 − α²) σ w with α = 0.85, so
-//!   that in the long run s has mean s̄ = 1 m/s and deviation σ = 0.3 m/s (θ: 0.5 rad about a mean of its own, which turns
-//!   to the middle of the area near a wall).
+//! - `waypoint`: to a random point at a speed uniform in 0.5 to 1.5 m/s (a least speed above 0, or the mean
+//!   would decay), there to wait for up to 10 s.
+//! - `gauss-markov`: speed s and heading θ are autoregressive, per slot s′ = α s + (1 − α) s̄ + √(1 − α²) σ w
+//!   with α = 0.85, so that in the long run s has mean s̄ = 1 m/s and deviation σ = 0.3 m/s (θ: 0.5 rad about a
+//!   mean of its own, which turns to the middle of the area near a wall).
 //! - `hot-spots`: in three clusters of deviation 60 m, whose centres move as in `waypoint`.
 //!
-//! Source: D. Johnson and D. Maltz, *Dynamic source routing in ad hoc wireless networks*, 1996; B. Liang and Z. Haas,
-//! *Predictive distance-based mobility management for PCS networks*, 1999.
+//! Source: D. Johnson and D. Maltz, *Dynamic source routing in ad hoc wireless networks*, 1996; B. Liang and Z.
+//! Haas, *Predictive distance-based mobility management for PCS networks*, 1999.
 
 use rand::RngExt as _;
 use rand_distr::{Distribution as _, StandardNormal};

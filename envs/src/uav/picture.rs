@@ -1,5 +1,5 @@
-//! What an episode with UAVs looks like: a map with users, ways flown so far and serving links; beside it the rates and the
-//! altitudes over time.
+//! What an episode with UAVs looks like: a map with users, ways flown so far and serving links; beside it the
+//! rates and the altitudes over time.
 
 use crate::scene::{Paint, Shape, ball, line, slab};
 use crate::{Scene, scene};
@@ -56,8 +56,8 @@ pub struct Area {
 const PANEL: f64 = 0.6;
 const GAP: f64 = 0.08;
 
-/// Draws UAVs, users and the (UAV, user) `links`, and a jammer if there is one. In the panel above are the two curves of the
-/// trail, the second accented, below it the altitudes.
+/// Draws UAVs, users and the (UAV, user) `links`, and a jammer if there is one. In the panel above are the two
+/// curves of the trail, the second accented, below it the altitudes.
 pub fn draw(
     area: &Area,
     trail: &Trail,

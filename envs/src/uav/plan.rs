@@ -31,7 +31,8 @@ pub fn widest(count: usize, side: f64) -> f64 {
 
 /// Random points of a square, at least `separation` apart; no more than [`widest`] may be asked for.
 ///
-/// Each is drawn anew until it is far from the earlier ones; if a hundred draws do not do, all go to a square grid.
+/// Each is drawn anew until it is far from the earlier ones; if a hundred draws do not do, all go to a square
+/// grid.
 pub fn scatter(points: &mut [[f64; 2]], side: f64, separation: f64, rng: &mut Rng) {
     for i in 0..points.len() {
         let mut draws = 0;
@@ -52,7 +53,8 @@ pub fn scatter(points: &mut [[f64; 2]], side: f64, separation: f64, rng: &mut Rn
     }
 }
 
-/// Centres of so many equal cells of a square, in rows that are shifted against each other: as a hexagonal lattice has them.
+/// Centres of so many equal cells of a square, in rows that are shifted against each other: as a hexagonal
+/// lattice has them.
 pub fn hexagonal(count: usize, side: f64) -> Vec<[f64; 2]> {
     let mut centres = vec![[0.0; 2]; count];
     hexagonal_into(&mut centres, side);
@@ -105,8 +107,8 @@ pub fn k_means(points: &[[f64; 2]], centres: &mut [[f64; 2]]) {
     }
 }
 
-/// The one-to-one assignment of rows to columns of greatest total value (Hungarian method): the column of each row. At most as
-/// many rows as columns; values count in millionths of the greatest.
+/// The one-to-one assignment of rows to columns of greatest total value (Hungarian method): the column of each
+/// row. At most as many rows as columns; values count in millionths of the greatest.
 pub fn assign(rows: usize, columns: usize, value: impl Fn(usize, usize) -> f64) -> Vec<usize> {
     let scale = (0..rows * columns).map(|s| value(s / columns, s % columns).abs()).fold(1e-300, f64::max);
     let whole = |(i, j): (usize, usize)| (1e6 * value(i, j) / scale).round() as i64;

@@ -1,7 +1,7 @@
 //! Sharing the air: who gets which rate from which power.
 //!
-//! Powers in W, gains as ratios, bandwidths in Hz, rates in bit/s. UAVs are i < M, users k < K, subchannels n < N; tables
-//! are flat, row by row.
+//! Powers in W, gains as ratios, bandwidths in Hz, rates in bit/s. UAVs are i < M, users k < K, subchannels n <
+//! N; tables are flat, row by row.
 
 /// σ²: thermal noise over a bandwidth, of a density in dBm/Hz and a receiver's noise figure in dB; in W.
 pub fn noise(bandwidth: f64, density: f64, figure: f64) -> f64 {
@@ -28,8 +28,8 @@ pub const IDLE: usize = usize::MAX;
 
 /// Adds to `rates`, `[K]`, what OFDMA gives: every UAV that sends on a subchannel disturbs all others that do.
 ///
-/// `gains`: `[M, K]`. `users`: `[M, N]`, the user of each subchannel or [`IDLE`]. `powers`: `[M, N]`. `jamming`: `[K]`, power
-/// that arrives from elsewhere on each subchannel. `cap`: in bit/s/Hz.
+/// `gains`: `[M, K]`. `users`: `[M, N]`, the user of each subchannel or [`IDLE`]. `powers`: `[M, N]`.
+/// `jamming`: `[K]`, power that arrives from elsewhere on each subchannel. `cap`: in bit/s/Hz.
 pub fn ofdma(
     gains: &[f64],
     users: &[usize],
@@ -72,8 +72,8 @@ pub fn interference(
     sum
 }
 
-/// Adds to `rates`, `[K]`, what TDMA gives: UAV i serves user k for the fraction `shares[i K + k]` of the time over the whole
-/// `bandwidth`, and all others disturb it all the time.
+/// Adds to `rates`, `[K]`, what TDMA gives: UAV i serves user k for the fraction `shares[i K + k]` of the time
+/// over the whole `bandwidth`, and all others disturb it all the time.
 ///
 /// `gains`, `shares`: `[M, K]`; `powers`: `[M]`.
 pub fn tdma(
@@ -95,8 +95,8 @@ pub fn tdma(
 
 /// Spectral efficiencies (weak, strong) of two users who share a subchannel in NOMA, in bit/s/Hz.
 ///
-/// The weak user, with the smaller gain/(interference + noise), gets the fraction `alpha` > ½ of `power` and takes the other
-/// signal for noise; the strong one decodes and removes the weak one's.
+/// The weak user, with the smaller gain/(interference + noise), gets the fraction `alpha` > ½ of `power` and
+/// takes the other signal for noise; the strong one decodes and removes the weak one's.
 pub fn noma(power: f64, alpha: f64, gains: (f64, f64), interferences: (f64, f64), noise: f64) -> (f64, f64) {
     let ((weak, strong), (at_weak, at_strong)) = (gains, interferences);
     let own = (1.0 - alpha) * power;
@@ -106,8 +106,8 @@ pub fn noma(power: f64, alpha: f64, gains: (f64, f64), interferences: (f64, f64)
     )
 }
 
-/// Writes the powers that maximise Σ log(1 + gₙ pₙ) subject to Σ pₙ = `total`, and returns the water level: pₙ is how far
-/// 1/gₙ is below it.
+/// Writes the powers that maximise Σ log(1 + gₙ pₙ) subject to Σ pₙ = `total`, and returns the water level: pₙ
+/// is how far 1/gₙ is below it.
 ///
 /// `gains`: gain over noise of each subchannel. Where none is above 0, all powers are 0.
 pub fn water_fill(gains: &[f64], total: f64, powers: &mut [f64]) -> f64 {

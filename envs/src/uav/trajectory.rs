@@ -1,36 +1,37 @@
 //! `uav-trajectory`: fly so that the user who gets least gets most.
 //!
-//! M UAVs at altitude H over a square send to K users on the ground whose places are drawn for each episode. In a slot a
-//! UAV serves one user at full power; the channel is free space, g = ρ₀/(H² + r²), and the others' power interferes. With
-//! T slots in the episode and r_k the spectral efficiency of user k, the return is
+//! M UAVs at altitude H over a square send to K users on the ground whose places are drawn for each episode. In
+//! a slot a UAV serves one user at full power; the channel is free space, g = ρ₀/(H² + r²), and the others'
+//! power interferes. With T slots in the episode and r_k the spectral efficiency of user k, the return is
 //!
 //! ```text
 //! min over k of (1/T) Σ_t r_k(t)   in bit/s/Hz
 //! ```
 //!
-//! - Action: the velocity in parts of `max_speed`; the users are chosen in hindsight, as the source chooses them jointly
-//!   with the trajectory: after the last slot all are shared out so that the minimum is greatest (a linear programme, see
-//!   `Schedule`); until then each slot is shared out at the prices of the moment. Or, `hybrid`: velocity, power, and a user
-//!   (0 for nobody); of two UAVs that choose the same the nearer serves.
+//! - Action: the velocity in parts of `max_speed`; the users are chosen in hindsight, as the source chooses
+//!   them jointly with the trajectory: after the last slot all are shared out so that the minimum is greatest
+//!   (a linear programme, see `Schedule`); until then each slot is shared out at the prices of the moment. Or,
+//!   `hybrid`: velocity, power, and a user (0 for nobody); of two UAVs that choose the same the nearer serves.
 //! - Reward, the same for all: the increase of the minimum, or all of it in the last slot (`terminal`); minus
 //!   `collision_cost` for a UAV nearer than `separation` to another.
-//! - Observation: own place, time left; places of the others; of each user place, gain in dB, mean rate so far over the
-//!   bound, and its lead over the least. The central state is the joint observation. Graph: all hear all; a node is the
-//!   place and the time left, an edge the vector and the distance.
+//! - Observation: own place, time left; places of the others; of each user place, gain in dB, mean rate so far
+//!   over the bound, and its lead over the least. The central state is the joint observation. Graph: all hear
+//!   all; a node is the place and the time left, an edge the vector and the distance.
 //! - Start: at the centres of equal cells of the square. It need not come back, unlike the source's.
 //! - Never terminates; `steps` slots.
 //!
-//! No policy exceeds [`TrajectoryOptions::bound`], M/K log₂(1 + P ρ₀/(H² σ²)): somebody right below each UAV all the time,
-//! without interference. Presets with the source's constants: `wu2018-1` (one UAV; also plain `uav-trajectory`) and
-//! `wu2018-2` (two, 120 s).
+//! No policy exceeds [`TrajectoryOptions::bound`], M/K log₂(1 + P ρ₀/(H² σ²)): somebody right below each UAV
+//! all the time, without interference. Presets with the source's constants: `wu2018-1` (one UAV; also plain
+//! `uav-trajectory`) and `wu2018-2` (two, 120 s).
 //!
-//! Source: Q. Wu, Y. Zeng and R. Zhang, *Joint trajectory and communication design for multi-UAV enabled wireless
-//! networks*, 2018.
+//! Source: Q. Wu, Y. Zeng and R. Zhang, *Joint trajectory and communication design for multi-UAV enabled
+//! wireless networks*, 2018.
 
 use rand::RngExt as _;
 
 use super::pen::{Pen, decibels};
 use super::radio::{self, IDLE};
+use super::schedule::{Schedule, least};
 use super::{picture, plan};
 use crate::options::{Few, Options as _, Positive, Scale, Steps, choice, options};
 use crate::{AgentSpec, Env, Graph, GraphShape, OptionError, Rng, Scene, Space, Spec, State, StateError};
@@ -120,120 +121,6 @@ impl TrajectoryOptions {
     }
 }
 
-/// Who is served when: shares of the slots flown so far that maximise the least total efficiency.
-///
-/// ```text
-/// max over w of min_k Σ_t Σ_i w_ik(t) r_ik(t),   w ≥ 0,   Σ_k w_ik(t) ≤ 1
-/// ```
-///
-/// By its dual: with prices λ of the users, a slot goes to the user of greatest λ_k r_ik(t); prices fall for who gets much and
-/// rise for who gets little, until all get the same. The maximum is softened, ever less towards the end, so that prices settle
-/// and the shares of a slot are feasible at every moment: [`Self::total`] is what they really give. (Unlike the source's,
-/// two UAVs may serve a user at once.)
-#[derive(Clone)]
-struct Schedule {
-    uavs: usize,
-    /// Efficiencies of the slots so far, `[T, M, K]`.
-    history: Vec<f64>,
-    /// Prices of the users, of mean 1.
-    prices: Vec<f64>,
-    /// What each user gets.
-    total: Vec<f64>,
-    /// Of all rounds after the last slot, the totals of the greatest least.
-    best: Vec<f64>,
-    shares: Vec<f64>,
-}
-
-fn least(x: &[f64]) -> f64 {
-    x.iter().copied().fold(f64::INFINITY, f64::min)
-}
-
-/// Softness of the choice of a user while flying, and in the end, in bit/s/Hz.
-const SOFTNESS: (f64, f64) = (0.3, 0.01);
-/// Rounds of prices after the last slot.
-const ROUNDS: usize = 400;
-
-impl Schedule {
-    fn new(uavs: usize, users: usize, steps: usize) -> Self {
-        Self {
-            uavs,
-            history: Vec::with_capacity(steps * uavs * users),
-            prices: vec![1.0; users],
-            total: vec![0.0; users],
-            best: vec![0.0; users],
-            shares: vec![0.0; users],
-        }
-    }
-
-    fn restart(&mut self) {
-        self.history.clear();
-        self.prices.fill(1.0);
-        self.total.fill(0.0);
-    }
-
-    /// Adds what the slots from number `from` on, of all UAVs, give at the present prices.
-    fn add(&mut self, from: usize, softness: f64) {
-        let k = self.prices.len();
-        for rates in self.history[from * self.uavs * k..].chunks_exact(k) {
-            let bids = || rates.iter().zip(&self.prices).map(|(r, price)| r * price);
-            let highest = bids().fold(0.0, f64::max);
-            let mut sum = 0.0;
-            for (share, bid) in self.shares.iter_mut().zip(bids()) {
-                let behind = (highest - bid) / softness;
-                *share = if behind < 30.0 { (-behind).exp() } else { 0.0 };
-                sum += *share;
-            }
-            for ((total, share), rate) in self.total.iter_mut().zip(&self.shares).zip(rates) {
-                *total += share / sum * rate;
-            }
-        }
-    }
-
-    /// Moves the prices against the totals of the last sharing: the further, the less sharply shares answer to prices.
-    fn reprice(&mut self, softness: f64) {
-        let k = self.prices.len() as f64;
-        let mean = self.total.iter().sum::<f64>() / k + 1e-9;
-        let slots = self.history.len() as f64 / (k * self.uavs as f64);
-        // A user's share of a slot answers to its price with about bid/softness.
-        let bid = (k * mean / (slots * self.uavs as f64)).max(softness);
-        for (price, total) in self.prices.iter_mut().zip(&self.total) {
-            *price *= (mean / (total + 1e-3 * mean)).powf(1.5 * softness / bid);
-        }
-        let scale = k / self.prices.iter().sum::<f64>();
-        self.prices.iter_mut().for_each(|price| *price *= scale);
-    }
-
-    /// Adds a slot at the present prices; after the `last` one all slots are shared out anew until the prices settle.
-    fn push(&mut self, rates: impl Iterator<Item = f64>, last: bool) {
-        let (first, end) = SOFTNESS;
-        let slot = self.history.len() / (self.uavs * self.prices.len());
-        self.history.extend(rates);
-        self.add(slot, first);
-        self.reprice(first);
-        if !last {
-            return;
-        }
-        for round in 0..ROUNDS {
-            let softness = first * (end / first).powf(round as f64 / (ROUNDS - 1) as f64);
-            self.total.fill(0.0);
-            self.add(0, softness);
-            if round == 0 || least(&self.total) > least(&self.best) {
-                self.best.copy_from_slice(&self.total);
-            }
-            self.reprice(softness);
-        }
-        self.total.copy_from_slice(&self.best);
-    }
-
-    /// The user of greatest price times efficiency under UAV `i` in the last slot.
-    fn user(&self, i: usize) -> Option<usize> {
-        let k = self.prices.len();
-        let start = self.history.len().checked_sub(self.uavs * k)? + i * k;
-        let bid = |user: usize| self.history[start + user] * self.prices[user];
-        (0..k).max_by(|a, b| bid(*a).total_cmp(&bid(*b)))
-    }
-}
-
 /// The task of this module.
 pub struct Trajectory {
     spec: Spec,
@@ -257,7 +144,8 @@ pub struct Trajectory {
 }
 
 impl Trajectory {
-    /// The task of a registered name with these options, which must not conflict ([`TrajectoryOptions::given`]).
+    /// The task of a registered name with these options, which must not conflict
+    /// ([`TrajectoryOptions::given`]).
     pub fn new(id: &str, options: TrajectoryOptions) -> Self {
         let (m, k) = (options.uavs.0, options.users.0);
         let action = match options.action {
@@ -636,33 +524,9 @@ mod tests {
         assert!((two.bound() - 2.0 * 1.66121).abs() < 1e-4);
     }
 
-    /// The optimum of the linear programme lies between what the shares give and what the prices would.
-    #[test]
-    fn slots_are_shared_out_almost_as_well_as_can_be() {
-        let mut rng = crate::rng::stream(1, crate::rng::Purpose::Check, 0);
-        for (m, k) in [(1, 6), (1, 2), (2, 6), (2, 9)] {
-            for _ in 0..5 {
-                let mut schedule = Schedule::new(m, k, 200);
-                for t in 0..200 {
-                    let rates: Vec<f64> = (0..m * k).map(|_| 10.0 * rng.random::<f64>().powi(2)).collect();
-                    schedule.push(rates.into_iter(), t == 199);
-                }
-                let prices: f64 = schedule.prices.iter().sum();
-                let slots = schedule.history.chunks_exact(k);
-                let bid = |rates: &[f64]| {
-                    rates.iter().zip(&schedule.prices).map(|(r, p)| r * p).fold(0.0, f64::max)
-                };
-                let dual = slots.map(bid).sum::<f64>() / prices;
-                let least = least(&schedule.total);
-                println!("{m} {k}: {:.4}", least / dual);
-                assert!(least <= dual + 1e-9 && least > 0.98 * dual, "{m} {k}: {least} and {dual}");
-            }
-        }
-    }
-
-    /// The shape of the published curves: hovering does not gain from time, circling saturates, flying and hovering
-    /// approaches the bound. The published curves, of one unknown draw of users, are 0.65 for the first, 0.9 at last for the
-    /// second, and for the optimum 1.1, 1.35 and 1.5 at 100, 200 and 400 s.
+    /// The shape of the published curves: hovering does not gain from time, circling saturates, flying and
+    /// hovering approaches the bound. The published curves, of one unknown draw of users, are 0.65 for the
+    /// first, 0.9 at last for the second, and for the optimum 1.1, 1.35 and 1.5 at 100, 200 and 400 s.
     #[test]
     fn flying_pays_the_longer_the_better() {
         let mut curves = Vec::new();

@@ -6,19 +6,19 @@ use crate::Space;
 use crate::options::{Range, choice};
 
 choice! {
-    /// Forms of the actions of a UAV. Users are the observed ones, s = 1, 2, …, where 0 is nobody; levels are 0, ¼, ½ and 1 of
-    /// its power over the subchannels that it uses.
+    /// Forms of the actions of a UAV. Users are the observed ones, s = 1, 2, …, where 0 is nobody; levels are
+    /// 0, ¼, ½ and 1 of its power over the subchannels that it uses.
     pub enum Action: "motion, discrete, multi-discrete, continuous or hybrid" {
-        /// Numbers for the motion. Users go to the UAV of the best channel that has room, on the subchannel that the others
-        /// disturb least there, with equal powers.
+        /// Numbers for the motion. Users go to the UAV of the best channel that has room, on the subchannel
+        /// that the others disturb least there, with equal powers.
         Motion = "motion",
-        /// One of nine moves (stay, eight directions at full speed; climb and sink where altitudes differ); users as in
-        /// `motion`.
+        /// One of nine moves (stay, eight directions at full speed; climb and sink where altitudes differ);
+        /// users as in `motion`.
         Discrete = "discrete",
         /// A move, a user for each subchannel, a level for each subchannel.
         MultiDiscrete = "multi-discrete",
-        /// Numbers: motion, for each subchannel a score of nobody and of each user (the highest that is allowed wins), a
-        /// power for each subchannel.
+        /// Numbers: motion, for each subchannel a score of nobody and of each user (the highest that is allowed
+        /// wins), a power for each subchannel.
         Continuous = "continuous",
         /// Numbers for the motion, then a user and a level for each subchannel.
         Hybrid = "hybrid",
@@ -122,8 +122,8 @@ impl Bs {
         }
     }
 
-    /// Notes users and relative powers that the joint action chooses, as far as they are allowed; of several UAVs that choose
-    /// a user the one with the best channel has it.
+    /// Notes users and relative powers that the joint action chooses, as far as they are allowed; of several
+    /// UAVs that choose a user the one with the best channel has it.
     pub(super) fn choose(&mut self, action: &[f64]) {
         self.served.fill(IDLE);
         self.power.fill(0.0);
@@ -183,8 +183,8 @@ impl Bs {
         }
     }
 
-    /// Associates users by themselves: links in reach from the best down, each to the free subchannel that those already
-    /// served elsewhere disturb least; equal powers.
+    /// Associates users by themselves: links in reach from the best down, each to the free subchannel that
+    /// those already served elsewhere disturb least; equal powers.
     pub(super) fn associate(&mut self) {
         let (k, n) = (self.rates.len(), self.options.subchannels.0);
         self.served.fill(IDLE);

@@ -1,264 +1,56 @@
 //! `uav-bs`: several UAV base stations share the air over moving users.
 //!
-//! Each UAV is an agent. In a slot of δ = `slot` s it moves, and sends on N = `subchannels` subchannels to users; all UAVs
-//! that send on a subchannel disturb each other there. The game is after GA-MATR (Z. Feng, D. Wu, M. Huang and C. Yuen,
-//! arXiv 2401.17880): the same class of problem; the constants are our own, and no agreement with its numbers is claimed.
+//! Each UAV is an agent. In a slot of δ = `slot` s it moves, and sends on N = `subchannels` subchannels to
+//! users; all UAVs that send on a subchannel disturb each other there. The game is after GA-MATR (Z. Feng, D.
+//! Wu, M. Huang and C. Yuen, arXiv 2401.17880): the same class of problem; the constants are our own, and no
+//! agreement with its numbers is claimed.
 //!
 //! - Motion: v ← clip(v + a δ), p ← p + v δ; at a wall p is clipped and the speed into it lost.
-//! - Radio: [`super::channel`] and [`super::radio::ofdma`]. A user is served by one UAV: of several that choose it the one
-//!   with the best channel, the others' choice is wasted. Powers are levels of ¼, ½ or 1 of P/N_active, so that no UAV
-//!   sends more than P = `power`.
+//! - Radio: [`super::channel`] and [`super::radio::ofdma`]. A user is served by one UAV: of several that choose
+//!   it the one with the best channel, the others' choice is wasted. Powers are levels of ¼, ½ or 1 of
+//!   P/N_active, so that no UAV sends more than P = `power`.
 //! - Action: see [`Action`]. A user can be chosen while within `sensing` m on the ground; the mask says so.
-//! - Observation of UAV i, clipped to ±5: own place, velocity, energy left, time left, share of subchannels in use, one-hot
-//!   number (with `show_id`); of each other UAV, from i + 1 on, cyclically: whether within `hearing` m, and if so where
-//!   and how fast; of `observed` users: whether within `sensing`, and if so where, gain in dB, last and mean rate, whether
-//!   mine; of each subchannel: interference at my user, my power, my user.
-//!   Scales: side/2, `max_speed`, R_ref, (x + 120)/60 dB. R_ref is the rate of a subchannel right below a lone UAV.
-//! - Central state: all UAVs (place, velocity, energy), all users (place, velocity, last and mean rate), user and power of
-//!   every subchannel, time.
-//! - Graph: a UAV hears those within `hearing` m. Node: its own nine numbers, and its rate. Edge: vector and distance over
-//!   `hearing`, and gain of j's channel to i's users, in dB.
-//! - Reward: x_i = (M/K) Σ R_k/R_ref over the users of i, whose mean over UAVs is the mean rate of all users; made fair as
-//!   [`Reward`] says; minus `collision_cost` when nearer than `separation` to another, `boundary_cost` at a wall,
-//!   `qos_cost` times the share of users below `min_rate` R_ref, `energy_cost` P(v)/P(0); then mixed:
-//!   r_i ← (1 − `team`) r_i + `team` mean r.
+//! - Observation of UAV i, clipped to ±5: own place, velocity, energy left, time left, share of subchannels in
+//!   use, one-hot number (with `show_id`); of each other UAV, from i + 1 on, cyclically: whether within
+//!   `hearing` m, and if so where and how fast; of `observed` users: whether within `sensing`, and if so where,
+//!   gain in dB, last and mean rate, whether mine; of each subchannel: interference at my user, my power, my
+//!   user. Scales: side/2, `max_speed`, R_ref, (x + 120)/60 dB. R_ref is the rate of a subchannel right below a
+//!   lone UAV.
+//! - Central state: all UAVs (place, velocity, energy), all users (place, velocity, last and mean rate), user
+//!   and power of every subchannel, time.
+//! - Graph: a UAV hears those within `hearing` m. Node: its own nine numbers, and its rate. Edge: vector and
+//!   distance over `hearing`, and gain of j's channel to i's users, in dB.
+//! - Reward: x_i = (M/K) Σ R_k/R_ref over the users of i, whose mean over UAVs is the mean rate of all users;
+//!   made fair as [`Reward`] says; minus `collision_cost` when nearer than `separation` to another,
+//!   `boundary_cost` at a wall, `qos_cost` times the share of users below `min_rate` R_ref, `energy_cost`
+//!   P(v)/P(0); then mixed: r_i ← (1 − `team`) r_i + `team` mean r.
 //! - Start: anywhere, at rest, `separation` apart.
 //! - Terminates when a battery is empty, and on a collision with `crash`; `steps` slots.
 //!
-//! Presets, each a registered task: `bs-tiny` (M 2, K 4, N 2: the best assignment can be found by trying all), `bs-std`
-//! (3, 12, 4; also plain `uav-bs`), `bs-dense` (6, 60, 10), `bs-jam` (`bs-std` with a jammer, an aircraft that circles over
-//! the middle and disturbs all subchannels).
+//! Presets, each a registered task: `bs-tiny` (M 2, K 4, N 2: the best assignment can be found by trying all),
+//! `bs-std` (3, 12, 4; also plain `uav-bs`), `bs-dense` (6, 60, 10), `bs-jam` (`bs-std` with a jammer, an
+//! aircraft that circles over the middle and disturbs all subchannels).
 
 mod action;
+mod options;
 mod policy;
 mod view;
 
 pub use action::{Action, Steering};
+pub use options::{BsOptions, Order, Reward};
 pub use policy::Assignment;
 
 use rand::RngExt as _;
 
-use super::channel::{self, Fading, Sight, Surroundings};
-use super::mobility::{Mobility, Users};
+use super::channel::{self, Sight};
+use super::mobility::Users;
 use super::radio::{self, IDLE};
 use super::{energy, picture, plan};
-use crate::options::{Few, Fraction, Limit, Options as _, Positive, Range, Scale, Steps, choice, options};
-use crate::{AgentSpec, Env, Graph, GraphShape, OptionError, Rng, Scene, Space, Spec, State, StateError};
+use crate::options::{Fraction, Range};
+use crate::{AgentSpec, Env, Graph, GraphShape, Rng, Scene, Space, Spec, State, StateError};
 
-choice! {
-    /// What a UAV is paid for its users' rates: x is its own share, R̄ the mean rates of all users since the start.
-    pub enum Reward: "rate, fair, std, pf or maxmin" {
-        /// x.
-        Rate = "rate",
-        /// x times Jain's index of R̄.
-        Fair = "fair",
-        /// x minus `std_weight` times the standard deviation of R̄/R_ref (after GA-MATR).
-        Std = "std",
-        /// The mean of log(0.001 + R̄/R_ref), the same for all.
-        Pf = "pf",
-        /// The smallest R̄/R_ref, the same for all.
-        MaxMin = "maxmin",
-    }
-}
-
-choice! {
-    /// Which users a UAV observes in which order.
-    pub enum Order: "index or nearest" {
-        /// All, by number.
-        Index = "index",
-        /// The nearest, nearest first.
-        Nearest = "nearest",
-    }
-}
-
-options! {
-    /// Options of [`Bs`].
-    pub struct BsOptions {
-        /// UAVs, M.
-        uavs: Few = Few(3),
-        /// Users, K.
-        users: Steps = Steps(12),
-        /// Subchannels, N.
-        subchannels: Few = Few(4),
-        /// Form of the actions.
-        action: Action = Action::Motion,
-        /// What a motion of numbers means.
-        steering: Steering = Steering::Acceleration,
-        /// Form of the reward.
-        reward: Reward = Reward::Rate,
-        /// Weight of the mean reward of all in the reward of each.
-        team: Fraction = Fraction(0.0),
-        /// Cost of a slot nearer than `separation` to another UAV.
-        collision_cost: Scale = Scale(1.0),
-        /// Cost of a slot at a wall.
-        boundary_cost: Scale = Scale(0.1),
-        /// Cost of all users being below `min_rate`.
-        qos_cost: Scale = Scale(0.5),
-        /// Cost of a slot of hovering.
-        energy_cost: Scale = Scale(0.05),
-        /// Weight of the deviation in the reward `std`.
-        std_weight: Scale = Scale(0.5),
-        /// Rate that a user should have, in R_ref.
-        min_rate: Scale = Scale(0.1),
-        /// Users in an observation, and to choose from.
-        observed: Steps = Steps(12),
-        /// Which users those are.
-        order: Order = Order::Index,
-        /// Whether an observation holds the UAV's number.
-        show_id: bool = false,
-        /// How far a UAV sees and serves users, in m on the ground.
-        sensing: Limit = Limit(500.0),
-        /// How far a UAV hears others, in m.
-        hearing: Limit = Limit(500.0),
-        /// Surroundings of the channel.
-        surroundings: Surroundings = Surroundings::Urban,
-        /// How the line of sight is settled.
-        sight: Sight = Sight::Mean,
-        /// After so many metres a line of sight is drawn anew.
-        coherence: Positive = Positive(50.0),
-        /// Small-scale fading, drawn anew for each link in each slot.
-        fading: Fading = Fading::None,
-        /// Half the beam of the antennas, which look down, in degrees; 90 and more for all around.
-        half_beam: Positive = Positive(90.0),
-        /// Carrier, in GHz.
-        carrier: Positive = Positive(2.0),
-        /// Bandwidth of a subchannel, in kHz.
-        bandwidth: Positive = Positive(180.0),
-        /// Thermal noise, in dBm/Hz.
-        noise_density: f64 = -174.0,
-        /// Noise figure of a receiver, in dB.
-        noise_figure: Scale = Scale(7.0),
-        /// Highest power of a UAV, in W.
-        power: Positive = Positive(1.0),
-        /// Highest spectral efficiency, in bit/s/Hz.
-        rate_cap: Limit = Limit(7.4),
-        /// Whether there is a jammer.
-        jammer: bool = false,
-        /// Power of the jammer, in W.
-        jammer_power: Positive = Positive(0.1),
-        /// Side of the square, in m.
-        side: Positive = Positive(1000.0),
-        /// Lowest and highest altitude, in m; equal for flight in a plane.
-        altitude: Range = Range(100.0, 100.0),
-        /// Length of a slot, in s.
-        slot: Positive = Positive(1.0),
-        /// Slots of an episode.
-        steps: Steps = Steps(200),
-        /// Highest speed, in m/s.
-        max_speed: Positive = Positive(20.0),
-        /// Highest acceleration, in m/s².
-        max_acceleration: Positive = Positive(5.0),
-        /// Smallest distance of two UAVs, in m.
-        separation: Scale = Scale(10.0),
-        /// Whether a collision ends the episode.
-        crash: bool = false,
-        /// Energy at the start, in kJ.
-        battery: Positive = Positive(50.0),
-        /// Movement of the users.
-        mobility: Mobility = Mobility::GaussMarkov,
-    }
-}
-
-impl BsOptions {
-    /// The preset of a registered name.
-    pub fn preset(id: &str) -> Self {
-        let standard = Self::default();
-        match id {
-            "uav-bs/bs-tiny" => {
-                Self { uavs: Few(2), users: Steps(4), subchannels: Few(2), observed: Steps(4), ..standard }
-            }
-            "uav-bs/bs-dense" => Self {
-                uavs: Few(6),
-                users: Steps(60),
-                subchannels: Few(10),
-                observed: Steps(20),
-                order: Order::Nearest,
-                ..standard
-            },
-            "uav-bs/bs-jam" => Self { jammer: true, ..standard },
-            _ => standard,
-        }
-    }
-
-    /// The preset of a registered name with options given as text.
-    ///
-    /// # Errors
-    /// For an unknown option, a value that it does not take, and values that do not go together.
-    pub fn given(id: &str, given: &[(&str, &str)]) -> Result<Self, OptionError> {
-        let options = Self::preset(id).with(id, given)?;
-        match options.conflict() {
-            None => Ok(options),
-            Some(why) => Err(OptionError::Conflict { env: id.to_owned(), why }),
-        }
-    }
-
-    /// What is wrong with values that are good by themselves.
-    fn conflict(&self) -> Option<String> {
-        let (m, side) = (self.uavs.0, self.side.0);
-        let widest = plan::widest(m, side);
-        let (lowest, highest) = self.surroundings.altitudes();
-        let Range(low, high) = self.altitude;
-        if self.separation.0 > widest {
-            return Some(format!(
-                "uavs = {m} cannot keep separation = {} m on a square of side = {side} m; at most {widest:.0} m",
-                self.separation.0
-            ));
-        }
-        if self.observed.0 > self.users.0 {
-            return Some(format!("observed = {} users of users = {}", self.observed.0, self.users.0));
-        }
-        if self.order == Order::Index && self.observed.0 != self.users.0 {
-            let why = format!(
-                "order = index observes all users = {}, not observed = {}",
-                self.users.0, self.observed.0
-            );
-            return Some(format!("{why}; set one to the other, or order = nearest"));
-        }
-        if !(low >= lowest && high <= highest) {
-            return Some(format!(
-                "altitude = [{low}, {high}] m is outside [{lowest}, {highest}], that of the surroundings"
-            ));
-        }
-        if !(high.is_finite() && self.side.0 >= 1.0) {
-            return Some("the airspace must be finite, and its side at least 1 m".to_owned());
-        }
-        if self.max_speed.0 * self.slot.0 > side {
-            return Some(format!(
-                "a slot of {} s at max_speed = {} m/s leaves the square",
-                self.slot.0, self.max_speed.0
-            ));
-        }
-        None
-    }
-
-    /// Whether UAVs climb.
-    fn climbs(&self) -> bool {
-        self.altitude.1 > self.altitude.0
-    }
-
-    /// R_ref: rate of one of N subchannels with its share of the power, right below a lone UAV at the lowest altitude.
-    pub fn reference_rate(&self) -> f64 {
-        let gain = channel::gain(self.surroundings.link(0.0, self.altitude.0, self.carrier.0).mean());
-        let snr = self.power.0 / self.subchannels.0 as f64 * gain / self.noise();
-        self.hertz() * radio::efficiency(snr, self.rate_cap.0)
-    }
-
-    /// Upper bound of the mean rate of all users in R_ref, of any policy in any slot: every subchannel of every UAV carries
-    /// R_ref, without interference.
-    pub fn hover_bound(&self) -> f64 {
-        (self.uavs.0 * self.subchannels.0) as f64 / self.users.0 as f64
-    }
-
-    fn hertz(&self) -> f64 {
-        self.bandwidth.0 * 1e3
-    }
-
-    fn noise(&self) -> f64 {
-        radio::noise(self.hertz(), self.noise_density, self.noise_figure.0)
-    }
-}
-
-/// Whether the line of sight of a link is free, with its shadowing, and where UAV and user were when that was drawn.
+/// Whether the line of sight of a link is free, with its shadowing, and where UAV and user were when that was
+/// drawn.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sighting {
     los: bool,
@@ -408,21 +200,23 @@ impl Bs {
         &self.served
     }
 
-    /// Upper bound of the rate of `user`, at the present positions, by whichever UAV, on all subchannels and without
-    /// interference; in bit/s.
+    /// Upper bound of the rate of `user`, at the present positions, by whichever UAV, on all subchannels and
+    /// without interference; in bit/s.
     pub fn interference_free(&self, user: usize) -> f64 {
         let k = self.rates.len();
         let best = (0..self.position.len()).map(|i| self.gains[i * k + user]).fold(0.0, f64::max);
         self.alone(best)
     }
 
-    /// Upper bound of the sum rate at the present positions: each UAV serves its best user without interference.
+    /// Upper bound of the sum rate at the present positions: each UAV serves its best user without
+    /// interference.
     pub fn interference_free_sum(&self) -> f64 {
         let best = |row: &[f64]| self.alone(row.iter().copied().fold(0.0, f64::max));
         self.gains.chunks_exact(self.rates.len()).map(best).sum()
     }
 
-    /// Rate of a lone link of that gain with all power on all subchannels. The same gain everywhere: equal powers are best.
+    /// Rate of a lone link of that gain with all power on all subchannels. The same gain everywhere: equal
+    /// powers are best.
     fn alone(&self, gain: f64) -> f64 {
         let n = self.options.subchannels.0 as f64;
         let snr = self.options.power.0 / n * gain / self.noise;
@@ -538,7 +332,8 @@ impl Bs {
         }
     }
 
-    /// Moves every UAV by the velocities and accelerations of the action; notes walls and collisions, spends energy.
+    /// Moves every UAV by the velocities and accelerations of the action; notes walls and collisions, spends
+    /// energy.
     fn fly(&mut self) {
         let options = &self.options;
         let (dt, side, Range(low, high)) = (options.slot.0, options.side.0, options.altitude);

@@ -1,11 +1,12 @@
-//! Policies to compare with, which know the whole state. A name is a motion, or a motion and an assignment of users:
+//! Policies to compare with, which know the whole state. A name is a motion, or a motion and an assignment of
+//! users:
 //!
-//! - `static`: to the centroid of the users, in a ring; `hexagonal`: to the centres of equal cells; `k-means`: to the
-//!   centres of clusters of users, whoever is nearest; `circular`: round the centroid at half the spread of the users;
-//!   `greedy`: each in turn to where the sum rate is highest one slot away.
+//! - `static`: to the centroid of the users, in a ring; `hexagonal`: to the centres of equal cells; `k-means`:
+//!   to the centres of clusters of users, whoever is nearest; `circular`: round the centroid at half the spread
+//!   of the users; `greedy`: each in turn to where the sum rate is highest one slot away.
 //! - By default users are associated as in [`Action::Motion`]; `/hungarian`: a user for each
-//!   subchannel, of the greatest sum of rates without interference; `/exhaustive`: the best of all users and levels, of small
-//!   tasks only.
+//!   subchannel, of the greatest sum of rates without interference; `/exhaustive`: the best of all users and
+//!   levels, of small tasks only.
 
 use std::f64::consts::PI;
 
@@ -191,8 +192,8 @@ impl Bs {
         probe.served.iter().map(|user| (*user, if *user == IDLE { 0 } else { full })).collect()
     }
 
-    /// A subchannel for each user, or a user for each subchannel, of the greatest sum of rates without interference, at full
-    /// power; users out of reach go without.
+    /// A subchannel for each user, or a user for each subchannel, of the greatest sum of rates without
+    /// interference, at full power; users out of reach go without.
     pub fn hungarian(&self) -> Assignment {
         let (k, n, slots) = (self.rates.len(), self.options.subchannels.0, self.served.len());
         let value = |slot: usize, user: usize| {
@@ -215,8 +216,8 @@ impl Bs {
         assignment
     }
 
-    /// The assignment of the highest sum rate at the present positions, of all there are. Only for small tasks: see
-    /// [`Self::sum_rate`] for what is tried.
+    /// The assignment of the highest sum rate at the present positions, of all there are. Only for small tasks:
+    /// see [`Self::sum_rate`] for what is tried.
     pub fn exhaustive(&self) -> Assignment {
         let mut probe = self.clone();
         let (slots, levels) = (self.served.len(), LEVELS.len() - 1);
@@ -242,8 +243,8 @@ impl Bs {
         best
     }
 
-    /// Sum rate of an assignment at the present positions, in bit/s; 0 where it serves a user from two UAVs or out of reach.
-    /// It takes the place of the last slot's.
+    /// Sum rate of an assignment at the present positions, in bit/s; 0 where it serves a user from two UAVs or
+    /// out of reach. It takes the place of the last slot's.
     pub fn sum_rate(&mut self, assignment: &Assignment) -> f64 {
         let n = self.options.subchannels.0;
         self.server.fill(IDLE);
