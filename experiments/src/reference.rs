@@ -29,31 +29,49 @@ fn evaluations(path: &Path) -> BTreeMap<(String, String, u64), Vec<(u64, f64)>> 
     found
 }
 
-/// Our PPO and TRPO with the settings of Stable-Baselines3 and sb3-contrib learn as theirs do: the 95 % intervals of
-/// the mean over the seeds (Student's t) overlap at every fifth of the run.
-#[test]
-fn curves_agree_with_stable_baselines3() {
-    // Two-sided 95 % quantiles for 5 and 10 seeds.
-    let t = |n: usize| if n == 5 { 2.776 } else { 2.262 };
+/// Half-width of the 95 % interval of a mean over so many seeds, in standard errors (Student's t).
+fn t95(seeds: usize) -> f64 {
+    match seeds {
+        3 => 4.303,
+        5 => 2.776,
+        10 => 2.262,
+        n => panic!("no quantile for {n} seeds"),
+    }
+}
+
+/// With the settings of Stable-Baselines3 and sb3-contrib our agents learn as theirs do: the 95 % intervals of the mean over
+/// the seeds overlap at every fifth of the run.
+fn curves_agree(suite: &str, algorithms: &[&str], tasks: &[(&str, u64)]) {
     let interval = |runs: &[(u64, f64)]| {
         let values: Vec<f64> = runs.iter().map(|r| r.1).collect();
-        assert!(values.len() == 5 || values.len() == 10);
-        let half = t(values.len()) * std(&values).unwrap() / (values.len() as f64).sqrt();
+        let half = t95(values.len()) * std(&values).unwrap() / (values.len() as f64).sqrt();
         let mean = mean(&values).unwrap();
         (mean - half, mean + half)
     };
-    let ours = evaluations(&folder("sb3/steadfast-eval.csv"));
-    let theirs = evaluations(&folder("sb3/sb3-eval.csv"));
-    for algorithm in ["ppo", "trpo"] {
-        for env in ["Pendulum-v1", "CartPole-v1"] {
-            for step in [20_000, 40_000, 60_000, 80_000, 100_000] {
-                let key = |name: &str| (format!("{name}-{algorithm}"), env.to_owned(), step);
+    let ours = evaluations(&folder(suite).join("steadfast-eval.csv"));
+    let theirs = evaluations(&folder(suite).join("sb3-eval.csv"));
+    for algorithm in algorithms {
+        for (env, steps) in tasks {
+            for fifth in 1..=5 {
+                let step = steps / 5 * fifth;
+                let key = |name: &str| (format!("{name}-{algorithm}"), (*env).to_owned(), step);
                 let (a, b) = (interval(&ours[&key("steadfast")]), interval(&theirs[&key("sb3")]));
                 println!("{algorithm} {env} {step}: {a:?} {b:?}");
                 assert!(a.0 <= b.1 && b.0 <= a.1, "{algorithm} {env} at {step}: {a:?} and {b:?}");
             }
         }
     }
+}
+
+#[test]
+fn curves_agree_with_stable_baselines3() {
+    curves_agree("sb3", &["ppo", "trpo"], &[("Pendulum-v1", 100_000), ("CartPole-v1", 100_000)]);
+}
+
+#[test]
+fn curves_agree_with_stable_baselines3_on_robots() {
+    let tasks = ["Hopper-v5", "HalfCheetah-v5", "InvertedPendulum-v5"].map(|env| (env, 200_000));
+    curves_agree("sb3-mujoco", &["ppo", "trpo"], &tasks);
 }
 
 /// Final scores of the default presets, 10 seeds, 100 greedy episodes.
