@@ -1,6 +1,7 @@
 //! One run: the loop over iterations, the evaluation grid, checkpoints and the files of the run directory.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use steadfast_agents::core::profile::{self, STAGES, Stage};
-use steadfast_agents::{Agent, AgentError, Device, Setup};
+use steadfast_agents::{Agent, AgentError, Device, Metrics, Setup};
 use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::{Env, Maker, State, VecEnv};
 
@@ -220,15 +221,17 @@ fn claim(directory: &Path, wait: bool) -> Result<Option<record::Claim>> {
 
 /// Trains as `settings` say, into `directory`.
 ///
-/// The rows of an iteration are recorded when it is complete: those of the one that diverges are not.
+/// The rows of an iteration are recorded when it is complete: those of the one that diverges are not. `progress` hears
+/// of every iteration; where it breaks, the run stops there with a checkpoint, as it does when it is interrupted.
 ///
 /// # Errors
-/// For settings that cannot run, a directory that belongs to another run, and files that cannot be read or written.
+/// For settings that cannot run, a directory that belongs to another run, files that cannot be read or written, and an
+/// environment that fails: the latest checkpoint then stays.
 pub fn run(
     settings: &RunSettings,
     directory: &Path,
     conduct: &Conduct,
-    progress: &mut dyn FnMut(&Progress),
+    progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Outcome> {
     let shown = directory.display();
     if let Some(outcome) = look(settings, directory, conduct.resume)? {
@@ -252,6 +255,7 @@ pub fn run(
     }
 
     let envs = VecEnv::new(&make, agent.num_envs(), settings.seed, Purpose::Env, conduct.threads);
+    sound(envs.fault())?;
     let state = if path.exists() { Some(checkpoint::load(&path)?) } else { None };
     let unfit =
         || format!("checkpoint {} does not fit this run; delete {shown} to start it anew", path.display());
@@ -275,21 +279,22 @@ pub fn run(
         // The policy in force now acts until the next iteration ends: it answers for the grid up to there.
         let until = if last { settings.steps + 1 } else { step + per_iteration };
         session.evaluate_until(until, agent.as_ref(), &make)?;
-        progress(&Progress {
+        let stop = progress(&Progress {
             step,
             steps: settings.steps,
             return_mean: session.last_return,
             steps_per_s: (step - started.1) as f64 / started.0.elapsed().as_secs_f64().max(1e-9),
-        });
+        })
+        .is_break();
         let finished = last.then_some((Status::Done, None));
         let finished = match finished {
             Some(end) => Some(end),
-            None if INTERRUPTED.load(Ordering::Relaxed) => {
+            None if stop || INTERRUPTED.load(Ordering::Relaxed) => {
                 session.flush()?;
                 session.checkpoint(&path, agent.as_ref())?;
                 return Ok(Outcome::Interrupted);
             }
-            None => match agent.iterate(&mut session.envs) {
+            None => match iterate(agent.as_mut(), &mut session.envs)? {
                 Ok(metrics) => {
                     profile::enter(Stage::Recording);
                     session.record(&metrics)?;
@@ -322,6 +327,18 @@ pub fn run(
             return Ok(Outcome::Finished(result));
         }
     }
+}
+
+/// One iteration. A failed environment is an error, whatever became of its numbers.
+fn iterate(agent: &mut dyn Agent, envs: &mut VecEnv) -> Result<Result<Metrics, AgentError>> {
+    let metrics = agent.iterate(envs);
+    sound(envs.fault())?;
+    Ok(metrics)
+}
+
+/// The error of an environment that has failed.
+fn sound(fault: Option<&str>) -> Result<()> {
+    fault.map_or(Ok(()), |why| Err(anyhow!("the environment failed: {why}")))
 }
 
 /// The open files and counters of a run.
@@ -407,7 +424,7 @@ impl<'a> Session<'a> {
     }
 
     /// Rows of one iteration.
-    fn record(&mut self, metrics: &steadfast_agents::Metrics) -> Result<()> {
+    fn record(&mut self, metrics: &Metrics) -> Result<()> {
         self.iteration += 1;
         let Key { agent, env, seed } = &self.key;
         for e in self.envs.take_episodes() {
@@ -447,7 +464,7 @@ impl<'a> Session<'a> {
                 Some((n, e)) if n == episodes => e,
                 _ => {
                     profile::enter(Stage::Evaluation);
-                    let e = evaluate(agent, make, s.seed, episodes);
+                    let e = evaluate(agent, make, s.seed, episodes)?;
                     profile::enter(Stage::Recording);
                     e
                 }
@@ -503,12 +520,15 @@ pub struct Evaluation {
 
 /// Plays `episodes` episodes, episode i always on stream (`seed`, evaluation, i): policies of one run
 /// meet the same starts at every evaluation.
+///
+/// # Errors
+/// When an environment fails.
 pub fn evaluate(
     agent: &dyn Agent,
     make: &dyn Fn() -> Box<dyn Env>,
     seed: u64,
     episodes: usize,
-) -> Evaluation {
+) -> Result<Evaluation> {
     let env = make();
     let spec = env.spec().clone();
     let clips = env.clips_actions();
@@ -527,6 +547,7 @@ pub fn evaluate(
     let mut action = vec![0.0f64; spec.action_len()];
     let mut rewards = vec![0.0f64; spec.agents.len()];
     let mut act_rng = rng::stream(seed, Purpose::Eval, u64::MAX);
+    let mut fault = None;
     while !running.is_empty() {
         obs_rows.clear();
         running.iter().for_each(|(_, _, _, obs)| obs_rows.extend_from_slice(obs));
@@ -544,18 +565,22 @@ pub fn evaluate(
             let terminated = env.step(&action, rng, obs, &mut rewards);
             returns[*i] += rewards.iter().sum::<f64>();
             lengths[*i] += 1;
-            !terminated && lengths[*i] < limit
+            if terminated && fault.is_none() {
+                fault = env.fault().map(str::to_owned);
+            }
+            !terminated && !env.truncated() && lengths[*i] < limit
         });
     }
+    sound(fault.as_deref())?;
     let n = episodes as f64;
     let mean = returns.iter().sum::<f64>() / n;
-    Evaluation {
+    Ok(Evaluation {
         mean,
         std: (returns.iter().map(|r| (r - mean) * (r - mean)).sum::<f64>() / n).sqrt(),
         min: returns.iter().copied().fold(f64::INFINITY, f64::min),
         max: returns.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         length: lengths.iter().sum::<usize>() as f64 / n,
-    }
+    })
 }
 
 fn provenance(conduct: &Conduct) -> Provenance {
