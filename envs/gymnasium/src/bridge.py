@@ -28,7 +28,6 @@ class Driver:
 
     def __init__(self, name, options, render):
         self.env, spec = make(name, {key: literal(text) for key, text in json.loads(options).items()}, render)
-        gymnasium = importlib.import_module("gymnasium")
         flat = flat_box(self.env.observation_space)
         action, read = actor(self.env.action_space)
         self.obs = np.zeros(flat.shape, np.float32)
@@ -36,9 +35,8 @@ class Driver:
         self.write, self.read = writer(self.env.observation_space, self.obs), read
         # For Rust, which then does the work of `step` itself: whether observations may be vectors as they are, and
         # whether a float32 vector is an action.
-        self.vectors = isinstance(self.env.observation_space, gymnasium.spaces.Box) and flat.shape == self.env.observation_space.shape
-        space = self.env.action_space
-        self.single = isinstance(space, gymnasium.spaces.Box) and space.dtype == np.float32 and len(space.shape) == 1
+        self.vectors = flat == self.env.observation_space
+        self.single = self.env.action_space.dtype == np.float32 and len(self.env.action_space.shape) == 1
 
     def step(self, action):
         """Reward, terminated and truncated; the observation is in `self.obs`."""
@@ -195,7 +193,8 @@ def texts(values):
 
 def explain(error):
     """What went wrong: the message, then where."""
-    if isinstance(error, Unusable):
+    # Of a package that is missing, Gymnasium says how to get it.
+    if isinstance(error, Unusable) or type(error).__name__ == "DependencyNotInstalled":
         return str(error)
     *frames, message = traceback.format_exception(error)
     return message + "".join(frames)

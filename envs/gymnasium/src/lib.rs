@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::Rng as _;
 use serde_json::Value;
-use steadfast_envs::{AgentSpec, Env, Maker, Picture, Rng, Space, Spec, State, StateError};
+use steadfast_envs::{Env, Maker, Picture, Rng, Space, Spec, State, StateError};
 use worker::Worker;
 
 /// The Python half.
@@ -133,14 +133,9 @@ fn read_spec(id: &str, text: &str) -> Option<Spec> {
         }
         n => Space::Discrete(n.as_u64()? as usize),
     };
-    let agents = vec![AgentSpec { name: "agent".to_owned(), obs: boxed(&spec)?, action }];
-    Some(Spec {
-        id: id.to_owned(),
-        agents,
-        max_steps: spec["max_steps"].as_u64().map(|n| n as usize),
-        reward_threshold: spec["threshold"].as_f64(),
-        reward_range: (f64::NEG_INFINITY, f64::INFINITY),
-    })
+    let max_steps = spec["max_steps"].as_u64().map(|n| n as usize);
+    let reward_threshold = spec["threshold"].as_f64();
+    Some(Spec { reward_threshold, ..Spec::single(id, boxed(&spec)?, action, max_steps) })
 }
 
 /// The running episode, all that its replay needs.

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 
 import steadfast
 
-steps, seeds, out = 60_000, range(5), sys.argv[1] if len(sys.argv) > 1 else "results/curves"
+steps, seeds, out = 200_000, range(5), sys.argv[1] if len(sys.argv) > 1 else "results/curves"
 
 for agent in ("ppo", "mdpo"):
     for seed in seeds:

@@ -42,6 +42,11 @@ impl Home {
         Self(FORKS.load(Ordering::Relaxed))
     }
 
+    /// That of the import. What trainings and policies share, pools of threads above all, lives there.
+    fn of_the_module() -> Self {
+        Self(0)
+    }
+
     /// # Errors
     /// In a child of the process that made the object.
     fn check(&self, what: &str) -> PyResult<()> {
@@ -49,7 +54,7 @@ impl Home {
             return Ok(());
         }
         Err(raise(format!(
-            "this {what} was made before the process forked, and cannot be used in the child: make it there, or start \
+            "this {what} is from before the process forked, and cannot be used in the child: make it there, or start \
              processes by 'spawn'"
         )))
     }

@@ -44,7 +44,7 @@ pub fn train(
     checkpoint_every: f64,
     told: Option<Py<PyAny>>,
 ) -> PyResult<(PathBuf, &'static str)> {
-    Home(0).check("module")?;
+    Home::of_the_module().check("module")?;
     let resolved = || -> anyhow::Result<RunSettings> {
         let options = settings::assignments(&options)?;
         let settings = RunSettings {
@@ -104,9 +104,12 @@ pub fn train(
     Ok((directory, how))
 }
 
-/// `result.json` of a run, as (status, reason, step, mean return); None for an unfinished one.
+/// Status, reason, step, mean return.
+type Ended = (String, Option<String>, u64, Option<f64>);
+
+/// `result.json` of a run; None for an unfinished one.
 #[pyfunction]
-pub fn result(directory: PathBuf) -> PyResult<Option<(String, Option<String>, u64, Option<f64>)>> {
+pub fn result(directory: PathBuf) -> PyResult<Option<Ended>> {
     let result = run::read_result(&directory).map_err(raise)?;
     Ok(result.map(|r| (format!("{:?}", r.status).to_lowercase(), r.reason, r.step, r.return_mean)))
 }
@@ -137,7 +140,7 @@ impl Policy {
     /// Loads the run in `directory`.
     #[new]
     fn new(py: Python, directory: PathBuf) -> PyResult<Self> {
-        Home(0).check("module")?;
+        Home::of_the_module().check("module")?;
         let load = || -> anyhow::Result<_> {
             let settings = run::read_settings(&directory)?;
             let (mut agent, make) = run::build(&settings)?;

@@ -198,7 +198,7 @@ def test_fork_is_refused_and_fresh_objects_work():
                 try:
                     call()
                 except steadfast.SteadfastError as e:
-                    assert "before the process forked" in str(e)
+                    assert "from before the process forked" in str(e)
                 else:
                     os._exit(3)
             fresh = steadfast.VectorEnv("Pendulum-v1", 4, threads=2)

@@ -11,7 +11,7 @@ policy, ``read_results`` the curves.
 """
 
 import os as _os
-from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
+from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any, Literal as _Literal
 
 from ._steadfast import SteadfastError, __version__, forked as _forked
 from .envs import Env, VectorEnv, env_ids, register
@@ -41,7 +41,7 @@ register()
 
 
 def parallel_env(
-    env_id: str, *, render_mode: str | None = None, max_steps: "int | None | str" = "registered", **options: _Any
+    env_id: str, *, render_mode: str | None = None, max_steps: "int | None | _Literal['registered']" = "registered", **options: _Any
 ) -> "_ParallelEnv":
     """The environment as a PettingZoo ``ParallelEnv``; see ``steadfast.parallel.ParallelEnv``."""
     from .parallel import ParallelEnv

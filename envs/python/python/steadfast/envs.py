@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -181,7 +181,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         threads: int = 1,
         copy: bool = True,
-        max_episode_steps: int | None | str = "registered",
+        max_episode_steps: int | None | Literal["registered"] = "registered",
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
@@ -190,7 +190,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         if num_envs < 1:
             raise SteadfastError(f"num_envs must be at least 1, got {num_envs}")
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        limit = spec["max_steps"] if max_episode_steps == "registered" else max_episode_steps
+        limit: int | None = spec["max_steps"] if max_episode_steps == "registered" else max_episode_steps
         self._native = NativeVectorEnv(name, texts(options), num_envs, threads, self.autoreset_mode.value, limit)
         _, obs, action = spec["agents"][0]
         self.num_envs, self.copy = num_envs, copy

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import Space
+from gymnasium.spaces import flatdim
 from numpy.typing import NDArray
-from pettingzoo import ParallelEnv as _ParallelEnv
+from pettingzoo import ParallelEnv as _ParallelEnv  # type: ignore[import-untyped]
 
 from ._steadfast import NativeEnv
 from .envs import _check_render_mode, _metadata, flat, native_name, space, texts
@@ -30,22 +31,22 @@ class ParallelEnv(_ParallelEnv):
         env_id: str,
         *,
         render_mode: str | None = None,
-        max_steps: int | None | str = "registered",
+        max_steps: int | None | Literal["registered"] = "registered",
         **options: Any,
     ) -> None:
         self._native = NativeEnv(native_name(env_id), texts(options))
         spec = self._native.spec()
-        self.max_steps = spec["max_steps"] if max_steps == "registered" else max_steps
-        self.possible_agents = [name for name, _, _ in spec["agents"]]
+        self.max_steps: int | None = spec["max_steps"] if max_steps == "registered" else max_steps
+        self.possible_agents: list[str] = [name for name, _, _ in spec["agents"]]
         self.observation_spaces = {name: space(obs) for name, obs, _ in spec["agents"]}
         self.action_spaces = {name: space(action) for name, _, action in spec["agents"]}
-        self.agents = []
+        self.agents: list[str] = []
         self.metadata = {"name": spec["id"].replace("/", "-"), **_metadata(spec)}
         _check_render_mode(render_mode, self.metadata, env_id)
         self.render_mode = render_mode
-        lengths = [self.observation_spaces[name].shape[0] for name in self.possible_agents]
+        lengths = [flatdim(self.observation_spaces[name]) for name in self.possible_agents]
         self._ends = np.cumsum(lengths)[:-1]
-        self._seeded, self._steps, self._obs = False, 0, None
+        self._seeded, self._steps, self._obs = False, 0, np.zeros(sum(lengths), np.float32)
 
     def observation_space(self, agent: str) -> Space:
         """What the agent sees."""

@@ -113,8 +113,8 @@ def _env_name(env: str | Callable[..., gymnasium.Env]) -> str:
         raise SteadfastError("env must be a name, or a class or function that makes an environment, not an environment")
     module, name = getattr(env, "__module__", None), getattr(env, "__qualname__", "")
     try:
-        found = operator.attrgetter(name)(importlib.import_module(module))
-    except (AttributeError, ImportError, TypeError):
+        found = operator.attrgetter(name)(importlib.import_module(str(module)))
+    except (AttributeError, ImportError):
         found = None
     if found is not env:
         raise SteadfastError(f"{env!r} cannot be found by its name: put it at the top of a module, or of the notebook")
@@ -149,7 +149,10 @@ class Run:
     def __init__(self, directory: str | PathLike[str]) -> None:
         self.directory = Path(directory)
         result = _steadfast.result(self.directory)
-        self.status, self.reason, self.step, self.return_mean = result or ("unfinished", None, None, None)
+        self.status: str = result[0] if result else "unfinished"
+        self.reason: str | None = result[1] if result else None
+        self.step: int | None = result[2] if result else None
+        self.return_mean: float | None = result[3] if result else None
 
     def __repr__(self) -> str:
         return f"Run('{self.directory}', status='{self.status}', return_mean={self.return_mean})"
@@ -165,6 +168,8 @@ class Run:
 
 class Policy:
     """The trained policy of a run, with the observation normaliser of its training.
+
+    With several agents, observations are all agents' one after another, and actions are a dictionary by agent.
 
     Attributes:
         agent, env, seed: Those of the run.
@@ -191,7 +196,7 @@ class Policy:
         """
         if not deterministic:
             raise SteadfastError("trained policies act greedily: predict(..., deterministic=True)")
-        length = sum(obs.shape[0] for obs, _ in self.spaces.values())
+        length = sum(gymnasium.spaces.flatdim(obs) for obs, _ in self.spaces.values())
         obs = np.asarray(observation, np.float32)
         if obs.ndim == 0 or obs.size == 0 or obs.size % length:
             raise SteadfastError(f"observations of shape {obs.shape}; '{self.env}' has {length} numbers in one")
@@ -199,20 +204,23 @@ class Policy:
         actions = self._native.act(np.ascontiguousarray(obs.reshape(-1, length)))
         parts, start = [], 0
         for _, action in self.spaces.values():
-            size = gymnasium.spaces.flatdim(action) if isinstance(action, gymnasium.spaces.Box) else _choices(action)
+            size = _numbers(action)
             part, start = actions[:, start : start + size], start + size
             if isinstance(action, gymnasium.spaces.Box):
                 part = np.clip(part, action.low, action.high)
             elif isinstance(action, gymnasium.spaces.Discrete):
                 part = part[:, 0].astype(np.int64)
-            else:
+            elif isinstance(action, gymnasium.spaces.MultiDiscrete):
                 part = part.astype(np.int64)
             parts.append(part[0] if one else part)
         return (parts[0] if len(parts) == 1 else dict(zip(self.spaces, parts))), state
 
 
-def _choices(action: gymnasium.Space) -> int:
-    return 1 if isinstance(action, gymnasium.spaces.Discrete) else action.shape[0]
+def _numbers(action: gymnasium.Space) -> int:
+    """Numbers in an action, a choice being one."""
+    if isinstance(action, gymnasium.spaces.Tuple):
+        return sum(_numbers(part) for part in action)
+    return 1 if isinstance(action, gymnasium.spaces.Discrete) else int(np.prod(action.shape or ()))
 
 
 def load(run: Run | str | PathLike[str]) -> Policy:
