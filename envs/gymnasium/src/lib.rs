@@ -2,7 +2,7 @@
 //!
 //! [`maker`] turns an id and keyword arguments into a [`Maker`] of [`Env`]s, like those of the registry. Observations
 //! are flattened (Gymnasium's own flattening: a choice becomes one-hot) to `f32`; actions may be boxes or choices. The Python
-//! half, `bridge.py`, runs in an interpreter of this process ([`embedded`]) or in worker processes ([`worker`]).
+//! half, `bridge.py`, runs in an interpreter of this process (`embedded`) or in worker processes (`worker`).
 //!
 //! **Seeds.** Each episode is reset with a seed of its own, drawn from the task's stream, so that it is a function of
 //! (seed, actions). **Exact resume** rests on that: what is saved is the seed and the actions of the running episode, and
