@@ -1,6 +1,6 @@
 //! Gymnasium's environments as tasks of steadfast: any registered id, or a class of the user's.
 //!
-//! [`maker`] turns an id and keyword arguments into a [`Maker`] of [`Env`]s, like those of the registry. Observations
+//! `maker` turns an id and keyword arguments into a `Maker` of `Env`s, like those of the registry. Observations
 //! are flattened (Gymnasium's own flattening: a choice becomes one-hot) to `f32`; actions may be boxes or choices. The Python
 //! half, `bridge.py`, runs in an interpreter of this process (`embedded`) or in worker processes (`worker`).
 //!
@@ -11,7 +11,7 @@
 //! bit, or the state is refused.
 //!
 //! **Failures.** A Python exception, a worker that died, or an observation that does not fit its space becomes the
-//! task's [`Env::fault`], with the traceback.
+//! task's `Env::fault`, with the traceback.
 #![cfg(feature = "python")]
 
 mod embedded;
