@@ -11,11 +11,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rand::RngExt as _;
-
 use crate::rng::{Purpose, stream};
+use crate::space::finite;
 use crate::state::Array;
-use crate::{Env, Rng, Space, Spec, State, StateError, VecEnv};
+use crate::{AgentSpec, Env, Graph, Rng, Space, Spec, State, StateError, VecEnv};
 
 /// What became of one check.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +29,7 @@ type Make<'a> = &'a dyn Fn() -> Box<dyn Env>;
 type Check = fn(Make) -> Result<(), String>;
 
 const SPEC: (&str, Check) = ("the spec is sane", spec_is_sane);
-const CHECKS: [(&str, Check); 8] = [
+const CHECKS: [(&str, Check); 9] = [
     ("observations and rewards keep to the spec", keeps_to_the_spec),
     ("extreme actions stay finite", survives_extremes),
     ("something moves", moves),
@@ -39,6 +38,7 @@ const CHECKS: [(&str, Check); 8] = [
     ("a loaded copy goes on bit for bit", resumes_exactly),
     ("a state that does not fit is refused", refuses_misfits),
     ("the time limit is left to the spec", leaves_time_alone),
+    ("masks, central state and graph are sound", views_are_sound),
 ];
 
 /// Steps of a trajectory; episodes that end on the way are followed by others.
@@ -71,6 +71,50 @@ struct Driver {
     reward: Vec<f64>,
     terminated: bool,
     length: usize,
+}
+
+/// What a task offers beside observations, as written in one state.
+#[derive(PartialEq)]
+struct Views {
+    mask: Vec<bool>,
+    state: Vec<f32>,
+    nodes: Vec<f32>,
+    adjacency: Vec<bool>,
+    edges: Vec<f32>,
+}
+
+impl Views {
+    /// Written over NaN and over `flags`, so that what is not written shows.
+    fn of(env: &dyn Env, flags: bool) -> Self {
+        let spec = env.spec();
+        let agents = spec.agents.len();
+        let (pairs, shape) = spec.graph.map_or((0, None), |shape| (agents * agents, Some(shape)));
+        let (node_len, edge_len) = shape.map_or((0, 0), |s| (s.node_len, s.edge_len));
+        let mut views = Self {
+            mask: vec![flags; spec.mask_len()],
+            state: vec![f32::NAN; spec.state_len],
+            nodes: vec![f32::NAN; agents * node_len],
+            adjacency: vec![flags; pairs],
+            edges: vec![f32::NAN; pairs * edge_len],
+        };
+        if spec.masked {
+            env.mask(&mut views.mask);
+        }
+        if spec.state_len > 0 {
+            env.central_state(&mut views.state);
+        }
+        if shape.is_some() {
+            let Views { nodes, adjacency, edges, .. } = &mut views;
+            env.graph(Graph { nodes, adjacency, edges });
+        }
+        views
+    }
+
+    /// The numbers' and flags' bits.
+    fn bits(&self) -> impl Iterator<Item = u64> {
+        let numbers = self.state.iter().chain(&self.nodes).chain(&self.edges).map(|x| u64::from(x.to_bits()));
+        numbers.chain(self.mask.iter().chain(&self.adjacency).map(|m| u64::from(*m)))
+    }
 }
 
 impl Driver {
@@ -113,11 +157,22 @@ impl Driver {
     }
 
     fn step_at_random(&mut self) {
-        let mut action = Vec::with_capacity(self.spec.action_len());
-        for agent in &self.spec.agents {
-            sample(&agent.action, &mut self.choice, &mut action);
+        if self.over() {
+            self.reset();
         }
+        let action = self.random_action();
         self.step(&action);
+    }
+
+    /// A random allowed action in the present state.
+    fn random_action(&mut self) -> Vec<f64> {
+        let mut mask = vec![false; self.spec.mask_len()];
+        if self.spec.masked {
+            self.env.mask(&mut mask);
+        }
+        let mut action = Vec::with_capacity(self.spec.action_len());
+        random_action(&self.spec, &mask, &mut self.choice, &mut action);
+        action
     }
 
     /// The bits of everything that `steps` random steps write.
@@ -128,6 +183,7 @@ impl Driver {
             bits.extend(self.obs.iter().map(|x| u64::from(x.to_bits())));
             bits.extend(self.reward.iter().map(|x| x.to_bits()));
             bits.push(u64::from(self.terminated));
+            bits.extend(Views::of(self.env.as_ref(), false).bits());
         }
         bits
     }
@@ -181,29 +237,14 @@ fn within(x: f64, low: f64, high: f64, slack: f64) -> Result<(), String> {
     }
 }
 
-/// Appends a random element of `space`: uniform where bounded, within ±1 of zero or of the one bound
-/// elsewhere.
-fn sample(space: &Space, rng: &mut Rng, action: &mut Vec<f64>) {
-    match space {
-        Space::Box { .. } => {
-            for (low, high) in space.bounds() {
-                let (low, high) = finite(low, high, 1.0);
-                action.push(low + (high - low) * rng.random::<f64>());
-            }
-        }
-        Space::Discrete(n) => action.push(rng.random_range(0..*n as u64) as f64),
-        Space::MultiDiscrete(n) => action.extend(n.iter().map(|n| rng.random_range(0..*n as u64) as f64)),
-        Space::Hybrid(parts) => parts.iter().for_each(|part| sample(part, rng, action)),
-    }
-}
-
-/// The bounds themselves, with `reach` in the place of infinity.
-fn finite(low: f64, high: f64, reach: f64) -> (f64, f64) {
-    match (low.is_finite(), high.is_finite()) {
-        (true, true) => (low, high),
-        (true, false) => (low, low + reach),
-        (false, true) => (high - reach, high),
-        (false, false) => (-reach, reach),
+/// Appends a random joint action that `mask` allows.
+pub(crate) fn random_action(spec: &Spec, mask: &[bool], rng: &mut Rng, action: &mut Vec<f64>) {
+    let mut rest = mask;
+    for agent in &spec.agents {
+        let flags = if spec.masked { agent.action.choices().iter().sum() } else { 0 };
+        let (own, others) = rest.split_at(flags);
+        rest = others;
+        agent.action.sample(own, rng, action);
     }
 }
 
@@ -232,6 +273,12 @@ fn spec_is_sane(make: Make) -> Result<(), String> {
     }
     if spec.max_steps == Some(0) {
         return fail("the time limit is 0 steps");
+    }
+    if spec.masked && spec.mask_len() == 0 {
+        return fail("masks are declared, but no agent has a discrete choice");
+    }
+    if spec.graph.is_some_and(|graph| graph.node_len == 0) {
+        return fail("the nodes of the graph are empty");
     }
     if !ordered(spec.reward_range) {
         return Err(format!("the reward range {:?} is not ordered", spec.reward_range));
@@ -417,10 +464,12 @@ fn leaves_time_alone(make: Make) -> Result<(), String> {
     let limit = envs.spec().max_steps;
     let mut choice = stream(8, Purpose::Check, COPIES as u64);
     let mut action = Vec::new();
+    let mask_len = envs.spec().mask_len();
     for _ in 0..limit.unwrap_or(STEPS) {
         action.clear();
-        for agent in std::iter::repeat_n(&envs.spec().agents, COPIES).flatten() {
-            sample(&agent.action, &mut choice, &mut action);
+        for i in 0..COPIES {
+            let mask = &envs.masks()[i * mask_len..(i + 1) * mask_len];
+            random_action(envs.spec(), mask, &mut choice, &mut action);
         }
         let action: Vec<f32> = action.iter().map(|a| *a as f32).collect();
         envs.step(&action);
@@ -443,9 +492,51 @@ fn leaves_time_alone(make: Make) -> Result<(), String> {
     Ok(())
 }
 
+/// Masks leave something to choose, views are written whole and finite, and none of them changes anything. (That what a
+/// mask allows is accepted and what it forbids is survived, the first two checks see.)
+fn views_are_sound(make: Make) -> Result<(), String> {
+    let mut driver = Driver::started(make, 9);
+    let agents = driver.spec.agents.len();
+    let named = |agent: &AgentSpec| {
+        let name = |(i, n)| (format!("choice {i} of '{}'", agent.name), n);
+        agent.action.choices().into_iter().enumerate().map(name).collect::<Vec<(String, usize)>>()
+    };
+    let choices: Vec<_> = driver.spec.agents.iter().flat_map(named).collect();
+    for t in 0..STEPS {
+        let fail = |why: String| Err(format!("after {t} steps, {why}"));
+        let views = Views::of(driver.env.as_ref(), false);
+        let mut rest = views.mask.as_slice();
+        for (what, n) in choices.iter().filter(|_| driver.spec.masked) {
+            let (own, others) = rest.split_at(*n);
+            rest = others;
+            if !own.contains(&true) {
+                return fail(format!("the mask allows no value of {what}"));
+            }
+        }
+        for (what, numbers) in
+            [("the central state", &views.state), ("the nodes", &views.nodes), ("the edges", &views.edges)]
+        {
+            if let Some(i) = numbers.iter().position(|x| !x.is_finite()) {
+                return fail(format!("number {i} of {what} is {}, or was never written", numbers[i]));
+            }
+        }
+        if let Some(i) = (0..agents).find(|i| views.adjacency.get(i * agents + i) == Some(&false)) {
+            return fail(format!("agent {i} does not hear itself"));
+        }
+        // Written over other flags it must come out the same: all was written, and nothing changed.
+        if Views::of(driver.env.as_ref(), true) != views {
+            return fail("a mask or a graph is not written whole, or not the same twice".to_owned());
+        }
+        driver.step_at_random();
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GraphShape;
+    use rand::RngExt as _;
 
     #[derive(Clone, Copy, PartialEq)]
     enum Fault {
@@ -462,6 +553,10 @@ mod tests {
         LoadForgives,
         LoadPanics,
         OwnTimeLimit,
+        NothingAllowed,
+        StateNotWritten,
+        Deaf,
+        MaskNotWritten,
     }
 
     /// A noisy walk that ends at ±5, with one thing wrong.
@@ -478,7 +573,13 @@ mod tests {
         fn new(fault: Fault) -> Self {
             let high = if fault == Fault::OutOfBounds { 1.0 } else { 8.0 };
             let obs = Space::Box { low: vec![-8.0, -3.0], high: vec![high, 3.0] };
-            let mut spec = Spec::single("walk", obs, Space::symmetric(&[1.0]), Some(20));
+            let action = Space::Hybrid(vec![Space::symmetric(&[1.0]), Space::Discrete(2)]);
+            let mut spec = Spec {
+                masked: true,
+                state_len: 1,
+                graph: Some(GraphShape { node_len: 1, edge_len: 1 }),
+                ..Spec::single("walk", obs, action, Some(20))
+            };
             spec.reward_range = if fault == Fault::RewardOutOfRange { (0.0, 0.5) } else { (-1.0, 1.0) };
             if fault == Fault::Spec {
                 spec.agents[0].action = Space::uniform(1, 1.0, -1.0);
@@ -522,12 +623,32 @@ mod tests {
             if self.fault == Fault::Extreme && push == 1.0 {
                 push = f64::NAN;
             }
-            self.speed = 0.5 * self.speed + push + 0.1 * rng.random::<f64>() + self.nonce.min(0.1);
+            self.speed = 0.5 * self.speed + 0.5 * push + 0.1 * rng.random::<f64>() + self.nonce.min(0.1);
             self.position += self.speed;
             self.length += 1.0;
             self.observe(obs);
             reward[0] = if self.fault == Fault::Frozen { 0.0 } else { push };
             self.position.abs() > 5.0 || self.fault == Fault::OwnTimeLimit && self.length == 20.0
+        }
+
+        /// The second value is allowed on the right side only.
+        fn mask(&self, mask: &mut [bool]) {
+            mask[0] = self.fault != Fault::NothingAllowed || self.position > 0.0;
+            if self.fault != Fault::MaskNotWritten {
+                mask[1] = self.position > 0.0;
+            }
+        }
+
+        fn central_state(&self, state: &mut [f32]) {
+            if self.fault != Fault::StateNotWritten || self.position > 0.0 {
+                state[0] = self.position as f32;
+            }
+        }
+
+        fn graph(&self, graph: Graph) {
+            graph.nodes[0] = self.speed as f32;
+            graph.adjacency[0] = self.fault != Fault::Deaf;
+            graph.edges[0] = 0.0;
         }
 
         fn save(&self, state: &mut State) {
@@ -572,6 +693,9 @@ mod tests {
             (Fault::LoadForgives, vec![CHECKS[6].0]),
             (Fault::LoadPanics, vec![CHECKS[6].0]),
             (Fault::OwnTimeLimit, vec![CHECKS[7].0]),
+            (Fault::StateNotWritten, vec![CHECKS[8].0]),
+            (Fault::Deaf, vec![CHECKS[8].0]),
+            (Fault::MaskNotWritten, vec![CHECKS[8].0]),
         ];
         for (fault, expected) in cases {
             let failures = failed(fault);
@@ -579,7 +703,13 @@ mod tests {
             assert_eq!(names, expected, "{failures:#?}");
         }
         let covered = CHECKS.len();
-        assert_eq!(covered, 8, "a new check needs a fault of its own above");
+        assert_eq!(covered, 9, "a new check needs a fault of its own above");
+    }
+
+    #[test]
+    fn a_mask_that_allows_nothing_is_named() {
+        let why = views_are_sound(&|| Box::new(Walk::new(Fault::NothingAllowed))).unwrap_err();
+        assert!(why.contains("allows no value of choice 0 of 'agent'"), "{why}");
     }
 
     #[test]
@@ -606,6 +736,8 @@ mod tests {
         assert!(insane(|s| s.agents[0].action = Space::Discrete(0)).contains("no choice"));
         assert!(insane(|s| s.agents[0].action = Space::Hybrid(vec![])).contains("empty"));
         assert!(insane(|s| s.agents[0].obs = Space::uniform(0, 0.0, 1.0)).contains("empty"));
+        assert!(insane(|s| s.agents[0].action = Space::symmetric(&[1.0])).contains("masks"));
+        assert!(insane(|s| s.graph = Some(GraphShape { node_len: 0, edge_len: 1 })).contains("nodes"));
         assert!(insane(|s| s.agents.push(s.agents[0].clone())).contains("same name"));
         assert!(insane(|s| s.agents[0].obs = Space::Box { low: vec![0.0], high: vec![] }).contains("upper"));
     }

@@ -51,6 +51,14 @@ pub enum OptionError {
         /// What the option takes.
         takes: &'static str,
     },
+    /// Values that are good by themselves, but not together.
+    #[error("{env}: {why}")]
+    Conflict {
+        /// The task.
+        env: String,
+        /// Which options, what is wrong, and what to change.
+        why: String,
+    },
 }
 
 /// A type of option values.
@@ -76,7 +84,15 @@ pub trait Options: Clone + Default {
     /// # Errors
     /// For the first unknown key, and for the first value that its option does not take.
     fn of(env: &str, given: &[(&str, &str)]) -> Result<Self, OptionError> {
-        let mut options = Self::default();
+        Self::default().with(env, given)
+    }
+
+    /// These options with the `given` keys and values in their place; of a key that is given twice the last counts.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    fn with(self, env: &str, given: &[(&str, &str)]) -> Result<Self, OptionError> {
+        let mut options = self;
         for (key, value) in given {
             match options.set(key, value) {
                 Some(true) => {}
@@ -127,6 +143,22 @@ pub struct Scale(pub f64);
 /// A number of steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steps(pub usize);
+
+/// A finite number above 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Positive(pub f64);
+
+/// A number above 0, or `inf`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit(pub f64);
+
+/// A number from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fraction(pub f64);
+
+/// How many there are of something few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Few(pub usize);
 
 fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|x: &f64| !x.is_nan())
@@ -185,6 +217,80 @@ impl OptionValue for Steps {
         self.0.to_string()
     }
 }
+
+impl OptionValue for Positive {
+    const TAKES: &'static str = "a finite number above 0";
+    fn parse(text: &str) -> Option<Self> {
+        f64::parse(text).filter(|x| *x > 0.0).map(Self)
+    }
+    fn text(&self) -> String {
+        self.0.text()
+    }
+}
+
+impl OptionValue for Limit {
+    const TAKES: &'static str = "a number above 0, or inf";
+    fn parse(text: &str) -> Option<Self> {
+        number(text).filter(|x| *x > 0.0).map(Self)
+    }
+    fn text(&self) -> String {
+        self.0.text()
+    }
+}
+
+impl OptionValue for Fraction {
+    const TAKES: &'static str = "a number from 0 to 1";
+    fn parse(text: &str) -> Option<Self> {
+        number(text).filter(|x| (0.0..=1.0).contains(x)).map(Self)
+    }
+    fn text(&self) -> String {
+        self.0.text()
+    }
+}
+
+impl OptionValue for Few {
+    const TAKES: &'static str = "a whole number from 1 to 64";
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok().filter(|n| (1..=64).contains(n)).map(Self)
+    }
+    fn text(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// Declares an option that takes one of some names, as
+/// `choice! { /// Docs. pub enum Name: "one or two" { /// Docs. One = "one", /// Docs. Two = "two" } }`.
+macro_rules! choice {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident: $takes:literal {
+            $($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl $crate::options::OptionValue for $name {
+            const TAKES: &'static str = $takes;
+            fn parse(text: &str) -> Option<Self> {
+                match text.trim() {
+                    $($text => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+            fn text(&self) -> String {
+                match self {
+                    $(Self::$variant => $text.to_owned(),)+
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use choice;
 
 /// Declares a struct of options, with its defaults, as
 /// `options! { /// Docs. pub struct Name { /// Docs. key: Type = default, } }`.
@@ -256,13 +362,38 @@ mod tests {
             frame_skip: Steps = Steps(5),
             /// How loud.
             noise: Scale = Scale(0.1),
+            /// How heavy.
+            mass: Positive = Positive(1.0),
+            /// How fast at most.
+            speed: Limit = Limit(f64::INFINITY),
+            /// How much of it.
+            share: Fraction = Fraction(0.5),
+            /// How many.
+            legs: Few = Few(4),
+            /// Which way.
+            side: Side = Side::Left,
+        }
+    }
+
+    choice! {
+        /// For the tests.
+        pub enum Side: "left or right" {
+            /// That way.
+            Left = "left",
+            /// The other way.
+            Right = "right",
         }
     }
 
     #[test]
     fn values_are_read_as_they_are_written() {
-        let given =
-            [("weight", "-1e-3"), ("healthy_range", "[-inf, 2]"), ("alive", "false"), ("frame_skip", "7")];
+        let given = [
+            ("weight", "-1e-3"),
+            ("healthy_range", "[-inf, 2]"),
+            ("alive", "false"),
+            ("frame_skip", "7"),
+            ("side", "right"),
+        ];
         let options = Some::of("X", &given).unwrap();
         assert_eq!((options.weight, options.alive, options.frame_skip), (-1e-3, false, Steps(7)));
         assert_eq!(options.healthy_range, Range(f64::NEG_INFINITY, 2.0));
@@ -288,6 +419,13 @@ mod tests {
             ("frame_skip", "0"),
             ("frame_skip", "2.5"),
             ("noise", "-0.1"),
+            ("mass", "0"),
+            ("mass", "inf"),
+            ("speed", "-1"),
+            ("share", "1.1"),
+            ("legs", "0"),
+            ("legs", "65"),
+            ("side", "up"),
         ] {
             let message = error(key, value);
             assert!(

@@ -1,5 +1,9 @@
 //! Observation and action spaces.
 
+use rand::RngExt as _;
+
+use crate::Rng;
+
 /// A space of flat numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Space {
@@ -65,6 +69,80 @@ impl Space {
             }
     }
 
+    /// Number of values of each discrete choice, in order; a box has none. A mask holds as many flags, one choice after
+    /// another.
+    pub fn choices(&self) -> Vec<usize> {
+        match self {
+            Self::Box { .. } => Vec::new(),
+            Self::Discrete(n) => vec![*n],
+            Self::MultiDiscrete(n) => n.clone(),
+            Self::Hybrid(parts) => parts.iter().flat_map(Self::choices).collect(),
+        }
+    }
+
+    /// Whether `x` is an element and all its choices are allowed by `mask`.
+    pub fn allows(&self, x: &[f64], mask: &[bool]) -> bool {
+        let mut rest = mask;
+        self.contains(x)
+            && self.discrete(x).into_iter().zip(self.choices()).all(|(value, n)| {
+                let (head, tail) = rest.split_at(n);
+                rest = tail;
+                head[value as usize]
+            })
+    }
+
+    /// The numbers of `x` that are discrete choices, in order.
+    fn discrete(&self, x: &[f64]) -> Vec<f64> {
+        match self {
+            Self::Box { .. } => Vec::new(),
+            Self::Discrete(_) | Self::MultiDiscrete(_) => x.to_vec(),
+            Self::Hybrid(parts) => {
+                let mut rest = x;
+                let each = parts.iter().flat_map(|part| {
+                    let (head, tail) = rest.split_at(part.len());
+                    rest = tail;
+                    part.discrete(head)
+                });
+                each.collect()
+            }
+        }
+    }
+
+    /// Appends a random element: uniform over the allowed values of each choice (all of them where `mask` is empty),
+    /// uniform within bounds, and within ±1 of zero or of the one bound where there is no other.
+    ///
+    /// # Panics
+    /// Where a mask allows no value of a choice.
+    pub fn sample(&self, mask: &[bool], rng: &mut Rng, action: &mut Vec<f64>) {
+        let mut rest = mask;
+        self.sample_part(&mut rest, rng, action);
+    }
+
+    fn sample_part(&self, mask: &mut &[bool], rng: &mut Rng, action: &mut Vec<f64>) {
+        let mut choice = |n: usize, rng: &mut Rng| {
+            if mask.is_empty() {
+                return rng.random_range(0..n as u64) as f64;
+            }
+            let (head, tail) = mask.split_at(n);
+            *mask = tail;
+            let allowed = head.iter().filter(|m| **m).count() as u64;
+            assert!(allowed > 0, "the mask allows nothing");
+            let nth = rng.random_range(0..allowed) as usize;
+            head.iter().enumerate().filter(|(_, m)| **m).nth(nth).map_or(0.0, |(i, _)| i as f64)
+        };
+        match self {
+            Self::Box { .. } => {
+                for (low, high) in self.bounds() {
+                    let (low, high) = finite(low, high, 1.0);
+                    action.push(low + (high - low) * rng.random::<f64>());
+                }
+            }
+            Self::Discrete(n) => action.push(choice(*n, rng)),
+            Self::MultiDiscrete(n) => n.iter().for_each(|n| action.push(choice(*n, rng))),
+            Self::Hybrid(parts) => parts.iter().for_each(|part| part.sample_part(mask, rng, action)),
+        }
+    }
+
     /// Bounds of every number of an element: the box's, and `0..=n-1` for a choice.
     pub fn bounds(&self) -> Vec<(f64, f64)> {
         match self {
@@ -75,6 +153,16 @@ impl Space {
             Self::MultiDiscrete(n) => n.iter().map(|n| (0.0, *n as f64 - 1.0)).collect(),
             Self::Hybrid(parts) => parts.iter().flat_map(Self::bounds).collect(),
         }
+    }
+}
+
+/// The bounds themselves, with `reach` in the place of infinity.
+pub(crate) fn finite(low: f64, high: f64, reach: f64) -> (f64, f64) {
+    match (low.is_finite(), high.is_finite()) {
+        (true, true) => (low, high),
+        (true, false) => (low, low + reach),
+        (false, true) => (high - reach, high),
+        (false, false) => (-reach, reach),
     }
 }
 
@@ -90,5 +178,35 @@ impl std::fmt::Display for Space {
                 write!(f, "Hybrid({})", parts.join(", "))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, stream};
+
+    #[test]
+    fn a_mask_speaks_of_the_choices_in_order() {
+        let space = Space::Hybrid(vec![
+            Space::symmetric(&[1.0, 1.0]),
+            Space::MultiDiscrete(vec![3, 2]),
+            Space::Discrete(2),
+        ]);
+        assert_eq!(space.choices(), [3, 2, 2]);
+        let mask = [true, false, true, false, true, true, false];
+        assert!(space.allows(&[0.5, -1.0, 2.0, 1.0, 0.0], &mask));
+        for bad in [[0.5, -1.0, 1.0, 1.0, 0.0], [0.5, -1.0, 2.0, 0.0, 0.0], [0.5, -1.0, 2.0, 1.0, 1.0]] {
+            assert!(!space.allows(&bad, &mask), "{bad:?}");
+        }
+        assert!(!space.allows(&[1.5, 0.0, 2.0, 1.0, 0.0], &mask), "outside the box");
+        let (mut rng, mut seen) = (stream(0, Purpose::Check, 0), [0; 3]);
+        for _ in 0..300 {
+            let mut x = Vec::new();
+            space.sample(&mask, &mut rng, &mut x);
+            assert!(space.allows(&x, &mask), "{x:?}");
+            seen[x[2] as usize] += 1;
+        }
+        assert!(seen[0] > 100 && seen[1] == 0 && seen[2] > 100, "{seen:?}");
     }
 }

@@ -4,10 +4,8 @@
 //! It resets in the same step in which an episode ends, and keeps the observation that the
 //! episode ended with: agents bootstrap from it when the episode was only cut short by time.
 
-use rayon::prelude::*;
-
 use crate::rng::{self, Purpose, Rng};
-use crate::{Env, Spec, State, StateError};
+use crate::{Env, Graph, Spec, State, StateError};
 
 /// A finished episode.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,8 +57,8 @@ pub struct VecEnv {
     pool: Option<rayon::ThreadPool>,
     autoreset: Autoreset,
     steps: u64,
-    obs: Vec<f32>,
-    final_obs: Vec<f32>,
+    now: Views,
+    last: Views,
     rewards: Vec<f64>,
     terminated: Vec<bool>,
     truncated: Vec<bool>,
@@ -106,8 +104,8 @@ impl VecEnv {
             pool,
             autoreset: Autoreset::SameStep,
             steps: 0,
-            obs: vec![0.0; n * spec.obs_len()],
-            final_obs: vec![0.0; n * spec.obs_len()],
+            now: Views::new(n, &spec),
+            last: Views::new(n, &spec),
             rewards: vec![0.0; n * agents],
             terminated: vec![false; n],
             truncated: vec![false; n],
@@ -141,59 +139,37 @@ impl VecEnv {
 
     /// Starts a new episode in every copy i of `which(i)`.
     pub fn reset_where(&mut self, which: impl Fn(usize) -> bool) {
-        let rows = self.copies.iter_mut().zip(self.obs.chunks_mut(self.spec.obs_len())).enumerate();
-        rows.filter(|(i, _)| which(*i)).for_each(|(_, (copy, obs))| copy.reset(obs));
+        let mut rest = self.now.rows();
+        for (i, copy) in self.copies.iter_mut().enumerate() {
+            let (mut row, others) = rest.split_at(1);
+            rest = others;
+            if which(i) {
+                copy.reset(&mut row);
+            }
+        }
     }
 
     /// Steps every copy with its row of `actions`, `[N, action_len]`, unclipped. Copies whose episode ends are
     /// reset at once, unless [`Self::set_autoreset`] said otherwise: [`Self::obs`] then holds the new episode's
     /// first observation and [`Self::final_obs`] the old one's last.
     pub fn step(&mut self, actions: &[f32]) {
-        let (obs_len, action_len) = (self.spec.obs_len(), self.spec.action_len());
-        let agents = self.spec.agents.len();
         let n = self.copies.len();
-        debug_assert_eq!(actions.len(), n * action_len);
-        let (bounds, max_steps, mode) = (self.bounds.as_deref(), self.spec.max_steps, self.autoreset);
-        let step_row = |(i, row): (usize, Row)| {
-            if mode == Autoreset::NextStep && row.copy.over {
-                row.reset();
-                return;
-            }
-            let action = &actions[i * action_len..(i + 1) * action_len];
-            let step = self.steps + i as u64 + 1;
-            let Row { copy, obs, final_obs, rewards, ended } = row;
-            copy.step(i, step, action, bounds, max_steps, obs, final_obs, rewards, ended);
-            if copy.over && mode == Autoreset::SameStep {
-                copy.reset(obs);
-            }
+        debug_assert_eq!(actions.len(), n * self.spec.action_len());
+        let (bounds, max_steps, autoreset) = (self.bounds.as_deref(), self.spec.max_steps, self.autoreset);
+        let rule = Rule { bounds, max_steps, autoreset, first: self.steps + 1 };
+        let rows = Rows {
+            copies: &mut self.copies,
+            actions,
+            now: self.now.rows(),
+            last: self.last.rows(),
+            rewards: &mut self.rewards,
+            terminated: &mut self.terminated,
+            truncated: &mut self.truncated,
         };
-        // `final_obs` is written only where an episode ends.
         match &self.pool {
-            None => self
-                .copies
-                .iter_mut()
-                .zip(self.obs.chunks_mut(obs_len))
-                .zip(self.final_obs.chunks_mut(obs_len))
-                .zip(self.rewards.chunks_mut(agents))
-                .zip(self.terminated.iter_mut().zip(self.truncated.iter_mut()))
-                .map(Row::new)
-                .enumerate()
-                .for_each(step_row),
-            Some(pool) => {
-                // Chunks of rows, so that a cheap environment pays for one hand-over, not for N.
-                let min = n.div_ceil(pool.current_num_threads());
-                let rows = self
-                    .copies
-                    .par_iter_mut()
-                    .zip(self.obs.par_chunks_mut(obs_len))
-                    .zip(self.final_obs.par_chunks_mut(obs_len))
-                    .zip(self.rewards.par_chunks_mut(agents))
-                    .zip(self.terminated.par_iter_mut().zip(self.truncated.par_iter_mut()))
-                    .map(Row::new)
-                    .enumerate()
-                    .with_min_len(min);
-                pool.install(|| rows.for_each(step_row));
-            }
+            None => rows.step(0, &rule),
+            // Chunks of rows, so that a cheap environment pays for one hand-over, not for N.
+            Some(pool) => pool.install(|| rows.share(0, n.div_ceil(pool.current_num_threads()), &rule)),
         }
         self.steps += n as u64;
         self.episodes.extend(self.copies.iter_mut().filter_map(|c| c.finished.take()));
@@ -241,13 +217,60 @@ impl VecEnv {
 
     /// Current observations, `[N, obs_len]`.
     pub fn obs(&self) -> &[f32] {
-        &self.obs
+        &self.now.obs
     }
 
     /// Last observation of the episode that ended in each copy's latest ending, `[N, obs_len]`: meaningful where
     /// [`Self::terminated`] or [`Self::truncated`] is set.
     pub fn final_obs(&self) -> &[f32] {
-        &self.final_obs
+        &self.last.obs
+    }
+
+    /// Choices allowed now, `[N, mask_len]`; empty where the task has no masks ([`Env::mask`]).
+    pub fn masks(&self) -> &[bool] {
+        &self.now.masks
+    }
+
+    /// Choices allowed where the latest episode of each copy ended, `[N, mask_len]`: meaningful when
+    /// [`Self::final_obs`] is.
+    pub fn final_masks(&self) -> &[bool] {
+        &self.last.masks
+    }
+
+    /// Central states now, `[N, central_len]`: those of [`Env::central_state`], or else the joint observations.
+    pub fn states(&self) -> &[f32] {
+        self.now.central()
+    }
+
+    /// Central states in which the latest episodes ended, `[N, central_len]`: meaningful when [`Self::final_obs`] is.
+    pub fn final_states(&self) -> &[f32] {
+        self.last.central()
+    }
+
+    /// Nodes of the graphs now, `[N, agents, node_len]`; empty where the task has no graph ([`Env::graph`]).
+    pub fn nodes(&self) -> &[f32] {
+        &self.now.nodes
+    }
+
+    /// Who hears whom now, `[N, agents, agents]`; empty where the task has no graph.
+    pub fn adjacency(&self) -> &[bool] {
+        &self.now.adjacency
+    }
+
+    /// Edges of the graphs now, `[N, agents, agents, edge_len]`; empty where the task has no graph.
+    pub fn edges(&self) -> &[f32] {
+        &self.now.edges
+    }
+
+    /// Nodes, adjacency and edges of the graphs in which the latest episodes ended, as [`Self::nodes`],
+    /// [`Self::adjacency`] and [`Self::edges`]: meaningful when [`Self::final_obs`] is.
+    pub fn final_graph(&self) -> (&[f32], &[bool], &[f32]) {
+        (&self.last.nodes, &self.last.adjacency, &self.last.edges)
+    }
+
+    /// What the last step of copy `i` was like ([`Env::info`]). Of a step that ended an episode nothing is left.
+    pub fn info(&self, i: usize) -> Vec<(&'static str, f64)> {
+        self.copies[i].env.info()
     }
 
     /// Rewards of the last step, `[N, agents]`.
@@ -275,7 +298,7 @@ impl VecEnv {
     pub fn save(&self) -> State {
         let mut state = State::new();
         state.put_u64("steps", &[self.steps]);
-        state.put_f32("obs", &self.obs);
+        state.put_f32("obs", &self.now.obs);
         for (i, copy) in self.copies.iter().enumerate() {
             let mut s = State::new();
             copy.env.save(&mut s);
@@ -298,89 +321,249 @@ impl VecEnv {
     /// When an entry is missing or has another length.
     pub fn load(&mut self, state: &State) -> Result<(), StateError> {
         self.steps = state.u64("steps", 1)?[0];
-        let obs_len = self.obs.len();
-        self.obs.copy_from_slice(state.f32("obs", obs_len)?);
+        let obs_len = self.now.obs.len();
+        self.now.obs.copy_from_slice(state.f32("obs", obs_len)?);
+        let mut rest = self.now.rows();
         for (i, copy) in self.copies.iter_mut().enumerate() {
+            let (mut row, others) = rest.split_at(1);
+            rest = others;
             let c = state.state(&i.to_string());
             copy.env.load(&c.state("env"))?;
             copy.rng = rng::load("rng", &c)?;
             copy.returns = c.f64("returns", copy.returns.len())?.to_vec();
             copy.length = c.u64("length", 1)?[0] as usize;
             copy.over = c.contains("over");
+            row.view(copy.env.as_ref());
         }
         self.episodes.clear();
         Ok(())
     }
 }
 
-/// What one copy reads and writes in a step.
-struct Row<'a> {
-    copy: &'a mut Copy,
-    obs: &'a mut [f32],
-    final_obs: &'a mut [f32],
-    rewards: &'a mut [f64],
-    ended: (&'a mut bool, &'a mut bool),
+/// What agents see of the copies, one row a copy; empty vectors stand for what the task does not offer.
+struct Views {
+    obs: Vec<f32>,
+    masks: Vec<bool>,
+    states: Vec<f32>,
+    nodes: Vec<f32>,
+    adjacency: Vec<bool>,
+    edges: Vec<f32>,
+    copies: usize,
 }
 
-/// A copy, its observation, final observation and rewards, and whether it terminated or was truncated.
-type Parts<'a> =
-    ((((&'a mut Copy, &'a mut [f32]), &'a mut [f32]), &'a mut [f64]), (&'a mut bool, &'a mut bool));
+/// Some rows of [`Views`].
+struct ViewRows<'a> {
+    obs: &'a mut [f32],
+    masks: &'a mut [bool],
+    states: &'a mut [f32],
+    nodes: &'a mut [f32],
+    adjacency: &'a mut [bool],
+    edges: &'a mut [f32],
+    copies: usize,
+}
 
-impl<'a> Row<'a> {
-    fn new(((((copy, obs), final_obs), rewards), ended): Parts<'a>) -> Self {
-        Self { copy, obs, final_obs, rewards, ended }
+impl Views {
+    fn new(copies: usize, spec: &Spec) -> Self {
+        let agents = spec.agents.len();
+        let (pairs, node_len, edge_len) = spec
+            .graph
+            .map_or((0, 0, 0), |g| (agents * agents, agents * g.node_len, agents * agents * g.edge_len));
+        Self {
+            obs: vec![0.0; copies * spec.obs_len()],
+            masks: vec![true; copies * spec.mask_len()],
+            states: vec![0.0; copies * spec.state_len],
+            nodes: vec![0.0; copies * node_len],
+            adjacency: vec![false; copies * pairs],
+            edges: vec![0.0; copies * edge_len],
+            copies,
+        }
     }
 
-    /// A step that only starts the next episode.
-    fn reset(self) {
-        self.copy.reset(self.obs);
-        self.rewards.fill(0.0);
-        (*self.ended.0, *self.ended.1) = (false, false);
+    fn central(&self) -> &[f32] {
+        if self.states.is_empty() { &self.obs } else { &self.states }
+    }
+
+    fn rows(&mut self) -> ViewRows<'_> {
+        ViewRows {
+            obs: &mut self.obs,
+            masks: &mut self.masks,
+            states: &mut self.states,
+            nodes: &mut self.nodes,
+            adjacency: &mut self.adjacency,
+            edges: &mut self.edges,
+            copies: self.copies,
+        }
+    }
+}
+
+impl<'a> ViewRows<'a> {
+    /// The first `n` rows, and the others.
+    fn split_at(self, n: usize) -> (Self, Self) {
+        fn split<T>(rows: &mut [T], n: usize, of: usize) -> (&mut [T], &mut [T]) {
+            rows.split_at_mut(rows.len() / of * n)
+        }
+        let of = self.copies;
+        let (obs, obs_) = split(self.obs, n, of);
+        let (masks, masks_) = split(self.masks, n, of);
+        let (states, states_) = split(self.states, n, of);
+        let (nodes, nodes_) = split(self.nodes, n, of);
+        let (adjacency, adjacency_) = split(self.adjacency, n, of);
+        let (edges, edges_) = split(self.edges, n, of);
+        (
+            Self { obs, masks, states, nodes, adjacency, edges, copies: n },
+            Self {
+                obs: obs_,
+                masks: masks_,
+                states: states_,
+                nodes: nodes_,
+                adjacency: adjacency_,
+                edges: edges_,
+                copies: of - n,
+            },
+        )
+    }
+
+    /// Writes everything but the observation of the one row.
+    fn view(&mut self, env: &dyn Env) {
+        if !self.masks.is_empty() {
+            env.mask(self.masks);
+        }
+        if !self.states.is_empty() {
+            env.central_state(self.states);
+        }
+        if !self.nodes.is_empty() {
+            env.graph(Graph { nodes: self.nodes, adjacency: self.adjacency, edges: self.edges });
+        }
+    }
+}
+
+/// What holds for a step of every copy.
+struct Rule<'a> {
+    bounds: Option<&'a [(f64, f64)]>,
+    max_steps: Option<usize>,
+    autoreset: Autoreset,
+    /// Number of the step of copy 0, counting the steps of all copies.
+    first: u64,
+}
+
+/// What some copies read and write in a step.
+struct Rows<'a> {
+    copies: &'a mut [Copy],
+    actions: &'a [f32],
+    now: ViewRows<'a>,
+    /// Written only where an episode ends.
+    last: ViewRows<'a>,
+    rewards: &'a mut [f64],
+    terminated: &'a mut [bool],
+    truncated: &'a mut [bool],
+}
+
+impl Rows<'_> {
+    /// The first `n` copies, and the others.
+    fn split_at(self, n: usize) -> (Self, Self) {
+        let of = self.copies.len();
+        let (copies, copies_) = self.copies.split_at_mut(n);
+        let (actions, actions_) = self.actions.split_at(self.actions.len() / of * n);
+        let (now, now_) = self.now.split_at(n);
+        let (last, last_) = self.last.split_at(n);
+        let agents = self.rewards.len() / of;
+        let (rewards, rewards_) = self.rewards.split_at_mut(agents * n);
+        let (terminated, terminated_) = self.terminated.split_at_mut(n);
+        let (truncated, truncated_) = self.truncated.split_at_mut(n);
+        (
+            Self { copies, actions, now, last, rewards, terminated, truncated },
+            Self {
+                copies: copies_,
+                actions: actions_,
+                now: now_,
+                last: last_,
+                rewards: rewards_,
+                terminated: terminated_,
+                truncated: truncated_,
+            },
+        )
+    }
+
+    /// Steps the copies, the first of which is number `start`, in tasks of at most `most` copies.
+    fn share(self, start: usize, most: usize, rule: &Rule) {
+        let n = self.copies.len();
+        if n <= most {
+            return self.step(start, rule);
+        }
+        // Whole tasks on the left, so that all but the last are full.
+        let half = n.div_ceil(most) / 2 * most;
+        let (left, right) = self.split_at(half);
+        rayon::join(|| left.share(start, most, rule), || right.share(start + half, most, rule));
+    }
+
+    /// Steps the copies one after another.
+    fn step(self, start: usize, rule: &Rule) {
+        let mut rest = self;
+        for i in start..start + rest.copies.len() {
+            let (row, others) = rest.split_at(1);
+            rest = others;
+            if let Some((copy, _)) = row.copies.split_first_mut() {
+                let ended = (&mut row.terminated[0], &mut row.truncated[0]);
+                copy.step(i, row.actions, rule, row.now, row.last, row.rewards, ended);
+            }
+        }
     }
 }
 
 impl Copy {
-    fn reset(&mut self, obs: &mut [f32]) {
-        self.env.reset(&mut self.rng, obs);
+    fn reset(&mut self, now: &mut ViewRows) {
+        self.env.reset(&mut self.rng, now.obs);
         self.returns.fill(0.0);
         self.length = 0;
         self.over = false;
+        now.view(self.env.as_ref());
     }
 
     fn step(
         &mut self,
         index: usize,
-        step: u64,
         action: &[f32],
-        bounds: Option<&[(f64, f64)]>,
-        max_steps: Option<usize>,
-        obs: &mut [f32],
-        final_obs: &mut [f32],
+        rule: &Rule,
+        mut now: ViewRows,
+        mut last: ViewRows,
         rewards: &mut [f64],
         (terminated, truncated): (&mut bool, &mut bool),
     ) {
+        if self.over && rule.autoreset == Autoreset::NextStep {
+            // A step that only starts the next episode.
+            self.reset(&mut now);
+            rewards.fill(0.0);
+            (*terminated, *truncated) = (false, false);
+            return;
+        }
         for (x, a) in self.action.iter_mut().zip(action) {
             *x = f64::from(*a);
         }
-        for (x, (low, high)) in self.action.iter_mut().zip(bounds.into_iter().flatten()) {
+        for (x, (low, high)) in self.action.iter_mut().zip(rule.bounds.into_iter().flatten()) {
             *x = x.clamp(*low, *high);
         }
-        *terminated = self.env.step(&self.action, &mut self.rng, obs, rewards);
+        *terminated = self.env.step(&self.action, &mut self.rng, now.obs, rewards);
         self.length += 1;
         self.returns.iter_mut().zip(&*rewards).for_each(|(sum, r)| *sum += r);
         // When both happen, terminated wins: there is nothing to bootstrap from.
-        let late = max_steps.is_some_and(|limit| self.length >= limit);
+        let late = rule.max_steps.is_some_and(|limit| self.length >= limit);
         *truncated = !*terminated && (late || self.env.truncated());
         self.over = *terminated || *truncated;
         if self.over {
-            final_obs.copy_from_slice(obs);
+            last.obs.copy_from_slice(now.obs);
+            last.view(self.env.as_ref());
             self.finished = Some(Episode {
                 copy: index,
-                step,
+                step: rule.first + index as u64,
                 returns: self.returns.clone(),
                 length: self.length,
                 terminated: *terminated,
             });
+        }
+        if self.over && rule.autoreset == Autoreset::SameStep {
+            self.reset(&mut now);
+        } else {
+            now.view(self.env.as_ref());
         }
     }
 }
@@ -526,6 +709,92 @@ mod tests {
         let inside = envs.rewards()[0].fract();
         envs.step(&[7.0]);
         assert_eq!((inside, envs.rewards()[0].fract()), (0.5, 0.0));
+    }
+
+    /// Two agents that count together; the count is the central state, and it forbids the choices below it.
+    struct Shared {
+        spec: Spec,
+        count: usize,
+    }
+
+    impl Shared {
+        fn boxed() -> Box<dyn Env> {
+            let single = Spec::single("s", Space::uniform(1, 0.0, 9.0), Space::Discrete(4), Some(3));
+            let mut spec = Spec {
+                masked: true,
+                state_len: 1,
+                graph: Some(crate::GraphShape { node_len: 1, edge_len: 2 }),
+                ..single
+            };
+            spec.agents.push(crate::AgentSpec { name: "other".to_owned(), ..spec.agents[0].clone() });
+            Box::new(Self { spec, count: 0 })
+        }
+    }
+
+    impl Env for Shared {
+        fn spec(&self) -> &Spec {
+            &self.spec
+        }
+        fn reset(&mut self, _: &mut Rng, obs: &mut [f32]) {
+            self.count = 0;
+            obs.fill(0.0);
+        }
+        fn step(&mut self, _: &[f64], _: &mut Rng, obs: &mut [f32], reward: &mut [f64]) -> bool {
+            self.count += 1;
+            obs.fill(self.count as f32);
+            reward.copy_from_slice(&[1.0, 2.0]);
+            false
+        }
+        fn mask(&self, mask: &mut [bool]) {
+            mask.iter_mut().enumerate().for_each(|(i, m)| *m = i % 4 >= self.count);
+        }
+        fn central_state(&self, state: &mut [f32]) {
+            state[0] = self.count as f32;
+        }
+        fn graph(&self, graph: Graph) {
+            graph.nodes.copy_from_slice(&[self.count as f32, 10.0]);
+            graph.adjacency.fill(true);
+            graph.edges.fill(self.count as f32);
+        }
+        fn save(&self, state: &mut State) {
+            state.put_u64("count", &[self.count as u64]);
+        }
+        fn load(&mut self, state: &State) -> Result<(), StateError> {
+            self.count = state.u64("count", 1)?[0] as usize;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn masks_states_and_graphs_belong_to_the_observation_beside_them() {
+        for threads in [1, 2] {
+            let new = || VecEnv::new(&Shared::boxed, 5, 0, Purpose::Check, threads);
+            let mut envs = new();
+            for t in 1..=7 {
+                envs.step(&[3.0; 10]);
+                let now = (t % 3) as f32;
+                let allowed = |count: f32| (0..8).map(|i| (i % 4) as f32 >= count).collect::<Vec<_>>();
+                assert_eq!(envs.states(), [now; 5]);
+                assert_eq!(envs.masks(), allowed(now).repeat(5));
+                assert_eq!(envs.nodes(), [now, 10.0].repeat(5));
+                assert_eq!((envs.adjacency(), envs.edges()), ([true; 20].as_slice(), [now; 40].as_slice()));
+                if t % 3 == 0 {
+                    assert_eq!((envs.obs(), envs.final_obs()), ([0.0; 10].as_slice(), [3.0; 10].as_slice()));
+                    assert_eq!(envs.final_states(), [3.0; 5]);
+                    assert_eq!(envs.final_masks(), allowed(3.0).repeat(5));
+                    assert_eq!(envs.final_graph().0, [3.0, 10.0].repeat(5));
+                    assert_eq!(envs.final_graph().2, [3.0; 40]);
+                }
+            }
+            let mut loaded = new();
+            loaded.load(&envs.save()).unwrap();
+            assert_eq!((loaded.states(), loaded.masks()), (envs.states(), envs.masks()));
+            let episodes = envs.take_episodes();
+            assert_eq!(episodes.len(), 10);
+            let steps: Vec<u64> = episodes.iter().map(|e| e.step).collect();
+            assert_eq!(steps, [11, 12, 13, 14, 15, 26, 27, 28, 29, 30]);
+            assert_eq!(episodes[0].returns, [3.0, 6.0]);
+        }
     }
 
     #[test]

@@ -222,7 +222,7 @@ fn the_first_steps_of_the_mujoco_tasks_are_as_recorded() {
         let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * b.abs().max(1.0);
         assert!(ours.iter().zip(expected).all(near), "{id} gives {ours:?}");
     }
-    let robots = REGISTRY.iter().filter(|e| !(e.options)(&[]).unwrap().is_empty());
+    let robots = REGISTRY.iter().filter(|e| e.id.ends_with("-v5"));
     for entry in robots {
         assert!(
             ROBOTS.iter().any(|(id, _)| *id == entry.id),

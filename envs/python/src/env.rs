@@ -111,6 +111,29 @@ impl NativeEnv {
         Ok((PyArray1::from_slice(py, &self.obs), self.rewards.clone(), terminated))
     }
 
+    /// Which choices each agent has now, a flag for each of their values; None where there is always every choice.
+    fn masks<'py>(&mut self, py: Python<'py>) -> Option<Vec<Bound<'py, PyArray1<i8>>>> {
+        let spec = self.env().spec().clone();
+        if !spec.masked {
+            return None;
+        }
+        let mut mask = vec![true; spec.mask_len()];
+        self.env().mask(&mut mask);
+        let mut rest = mask.iter().map(|allowed| i8::from(*allowed));
+        let numbers = spec.agents.iter().map(|a| a.action.choices().iter().sum());
+        Some(numbers.map(|n| PyArray1::from_iter(py, rest.by_ref().take(n))).collect())
+    }
+
+    /// The present state as a central critic sees it.
+    fn central_state<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyArray1<f32>> {
+        let mut state = vec![0.0; self.env().spec().state_len];
+        if state.is_empty() {
+            return PyArray1::from_slice(py, &self.obs);
+        }
+        self.env().central_state(&mut state);
+        PyArray1::from_vec(py, state)
+    }
+
     /// Everything that a step depends on: the environment's arrays, and its stream.
     fn get_state<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let mut saved = State::new();

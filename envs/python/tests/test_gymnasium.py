@@ -186,3 +186,36 @@ def test_threads_change_nothing():
         return np.stack([envs.step(np.full((8, 3), 0.1, np.float32))[0] for _ in range(100)])
 
     np.testing.assert_array_equal(run(1), run(2))
+
+
+SEVERAL = [name for name in steadfast.env_ids() if len(steadfast.parallel_env(name).possible_agents) > 1]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_agents(name):
+    """Observations lie in their spaces, masks allow what the task takes, states go on exactly; Gymnasium is refused."""
+    env, other = steadfast.parallel_env(name), steadfast.parallel_env(name)
+    _, infos = env.reset(seed=3)
+    other.reset(seed=4)
+    other.set_state(env.get_state())
+    for agent in env.possible_agents:
+        env.action_space(agent).seed(1)
+    for _ in range(30):
+        masks = {agent: info.get("action_mask") for agent, info in infos.items()}
+        choices = [agent for agent in env.agents if masks[agent] is not None]
+        assert all(masks[agent].any() for agent in choices)
+        actions = {
+            agent: env.action_space(agent).sample(masks[agent] if hasattr(env.action_space(agent), "n") else None)
+            for agent in env.agents
+        }
+        obs, rewards, terminated, truncated, infos = env.step(actions)
+        again = other.step(actions)
+        assert rewards == again[1] and (env.state() == other.state()).all()
+        assert all(np.array_equal(obs[agent], again[0][agent]) for agent in obs)
+        assert all(obs[agent] in env.observation_space(agent) for agent in obs)
+        if not env.agents:
+            break
+    with pytest.raises(steadfast.SteadfastError, match="parallel_env"):
+        steadfast.Env(name)
+    with pytest.raises(steadfast.SteadfastError, match="parallel_env"):
+        steadfast.VectorEnv(name)

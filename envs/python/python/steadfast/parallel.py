@@ -23,7 +23,8 @@ class ParallelEnv(_ParallelEnv):
         max_steps: Time limit, in the place of the registered one; None for none.
         options: Those of ``steadfast list envs ID``.
 
-    All agents live until the episode ends; then ``agents`` is empty.
+    All agents live until the episode ends; then ``agents`` is empty. Where a task forbids choices, the infos hold each
+    agent's ``action_mask``.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ParallelEnv(_ParallelEnv):
         self.render_mode = render_mode
         lengths = [flatdim(self.observation_spaces[name]) for name in self.possible_agents]
         self._ends = np.cumsum(lengths)[:-1]
-        self._seeded, self._steps, self._obs = False, 0, np.zeros(sum(lengths), np.float32)
+        self._seeded, self._steps = False, 0
 
     def observation_space(self, agent: str) -> Space:
         """What the agent sees."""
@@ -66,7 +67,7 @@ class ParallelEnv(_ParallelEnv):
             self._native.seed(seed)
             self._seeded = True
         self.agents, self._steps = list(self.possible_agents), 0
-        return self._by_agent(self._native.reset()), {agent: {} for agent in self.agents}
+        return self._by_agent(self._native.reset()), self._infos()
 
     def step(
         self, actions: dict[str, Any]
@@ -88,16 +89,21 @@ class ParallelEnv(_ParallelEnv):
             dict(zip(agents, rewards)),
             dict.fromkeys(agents, terminated),
             dict.fromkeys(agents, truncated),
-            {agent: {} for agent in agents},
+            self._infos(),
         )
 
     def _by_agent(self, obs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        self._obs = obs
         return dict(zip(self.possible_agents, np.split(obs, self._ends)))
 
+    def _infos(self) -> dict[str, dict[str, Any]]:
+        masks = self._native.masks()
+        if masks is None:
+            return {agent: {} for agent in self.possible_agents}
+        return {agent: {"action_mask": mask} for agent, mask in zip(self.possible_agents, masks)}
+
     def state(self) -> NDArray[np.float32]:
-        """All agents' observations, one after another."""
-        return self._obs.copy()
+        """The whole state, for a central critic; all agents' observations where a task has no other."""
+        return self._native.central_state()
 
     def render(self) -> NDArray[np.uint8] | None:
         """The present state as pixels ``[height, width, 3]``, with ``render_mode="rgb_array"``."""
