@@ -3,6 +3,10 @@
 use std::process::Command;
 
 fn main() {
+    // Lets the binary find the library of the Python that it is built against.
+    #[cfg(feature = "gymnasium")]
+    pyo3_build_config::add_libpython_rpath_link_args();
+
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

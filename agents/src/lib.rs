@@ -33,7 +33,7 @@ pub struct Setup<'a> {
 }
 
 /// A learning algorithm.
-pub trait Agent {
+pub trait Agent: Send {
     /// Environment copies that the agent wants stepped together.
     fn num_envs(&self) -> usize;
 

@@ -37,10 +37,10 @@ pub mod vector;
 use options::Options as _;
 pub use options::{EnvOption, OptionError};
 pub use rng::{Purpose, Rng};
-pub use scene::Scene;
+pub use scene::{Picture, Scene};
 pub use space::Space;
 pub use state::{State, StateError};
-pub use vector::{Episode, VecEnv};
+pub use vector::{Autoreset, Episode, VecEnv};
 
 /// What one agent of a task sees and does.
 #[derive(Clone, Debug, PartialEq)]
@@ -208,6 +208,23 @@ pub trait Env: Send {
 
     /// The present state as a picture; `None` for a task that has none.
     fn scene(&self) -> Option<Scene> {
+        None
+    }
+
+    /// The present state as pixels, for a task without a [`Env::scene`] that draws itself.
+    fn picture(&mut self) -> Option<Picture> {
+        None
+    }
+
+    /// Whether the last step cut the episode short other than by the spec's time limit, as tasks that are not
+    /// written for [`VecEnv`] may. It counts only where the step did not terminate.
+    fn truncated(&self) -> bool {
+        false
+    }
+
+    /// Why the task cannot go on, for one that can fail: a simulator in another language, or in another process.
+    /// From then on it writes NaN and terminates at every step. Whoever runs it asks here before using what it wrote.
+    fn fault(&self) -> Option<&str> {
         None
     }
 

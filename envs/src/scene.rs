@@ -86,6 +86,19 @@ pub struct Scene {
     pub dt: f64,
 }
 
+/// One moment of an environment that draws itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Red, green and blue of each pixel, row by row from the upper left corner, `[height, width, 3]`.
+    pub rgb: Vec<u8>,
+    /// Pictures that it wants shown a second.
+    pub fps: u32,
+}
+
 impl Scene {
     /// A side view `width` × `height` around `centre`, without ground.
     pub fn side(centre: [f64; 2], width: f64, height: f64, dt: f64, shapes: Vec<Shape>) -> Self {

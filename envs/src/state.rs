@@ -41,6 +41,9 @@ pub enum StateError {
         /// What is wrong.
         why: String,
     },
+    /// A task that is saved as what happened in it, and in which it does not happen again.
+    #[error("{0}")]
+    Unrepeatable(String),
 }
 
 impl State {

@@ -22,6 +22,18 @@ pub struct Episode {
     pub terminated: bool,
 }
 
+/// What becomes of a copy whose episode has ended, by Gymnasium's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Autoreset {
+    /// It is reset in the same step, and the last observation is kept apart: what agents expect.
+    #[default]
+    SameStep,
+    /// The next step resets it, whatever its action, and pays nothing.
+    NextStep,
+    /// Nothing: [`VecEnv::reset_where`] is the caller's to call.
+    Disabled,
+}
+
 /// One environment with what belongs to it alone: its stream and its running episode.
 struct Copy {
     env: Box<dyn Env>,
@@ -31,6 +43,8 @@ struct Copy {
     /// Action in `f64`, clipped to the action space.
     action: Vec<f64>,
     finished: Option<Episode>,
+    /// The episode has ended and the next has not begun; never after a step of [`Autoreset::SameStep`].
+    over: bool,
 }
 
 /// Copies of one environment, stepped together. Rows are copies; a joint observation holds all agents.
@@ -40,6 +54,7 @@ pub struct VecEnv {
     spec: Spec,
     copies: Vec<Copy>,
     pool: Option<rayon::ThreadPool>,
+    autoreset: Autoreset,
     steps: u64,
     now: Views,
     last: Views,
@@ -72,6 +87,7 @@ impl VecEnv {
                 length: 0,
                 action: vec![0.0; spec.action_len()],
                 finished: None,
+                over: false,
             })
             .collect();
         let n = copies.len();
@@ -82,6 +98,7 @@ impl VecEnv {
             .flatten();
         let mut envs = Self {
             pool,
+            autoreset: Autoreset::SameStep,
             steps: 0,
             now: Views::new(n, &spec),
             last: Views::new(n, &spec),
@@ -96,23 +113,45 @@ impl VecEnv {
         envs
     }
 
+    /// Lets copies whose episode has ended do as `mode` says from now on.
+    pub fn set_autoreset(&mut self, mode: Autoreset) {
+        self.autoreset = mode;
+    }
+
+    /// Sets the time limit in steps, in the place of the spec's.
+    pub fn set_max_steps(&mut self, limit: Option<usize>) {
+        self.spec.max_steps = limit;
+    }
+
+    /// Lets copy `i` draw from `rng` from now on.
+    pub fn set_rng(&mut self, i: usize, rng: Rng) {
+        self.copies[i].rng = rng;
+    }
+
     /// Starts a new episode in every copy.
     pub fn reset(&mut self) {
+        self.reset_where(|_| true);
+    }
+
+    /// Starts a new episode in every copy i of `which(i)`.
+    pub fn reset_where(&mut self, which: impl Fn(usize) -> bool) {
         let mut rest = self.now.rows();
-        for copy in &mut self.copies {
+        for (i, copy) in self.copies.iter_mut().enumerate() {
             let (mut row, others) = rest.split_at(1);
             rest = others;
-            copy.reset(&mut row);
+            if which(i) {
+                copy.reset(&mut row);
+            }
         }
     }
 
     /// Steps every copy with its row of `actions`, `[N, action_len]`, unclipped. Copies whose episode ends are
-    /// reset at once: [`Self::obs`] then holds the new episode's first observation and
-    /// [`Self::final_obs`] the old one's last.
+    /// reset at once, unless [`Self::set_autoreset`] said otherwise: [`Self::obs`] then holds the new episode's
+    /// first observation and [`Self::final_obs`] the old one's last.
     pub fn step(&mut self, actions: &[f32]) {
         let n = self.copies.len();
         debug_assert_eq!(actions.len(), n * self.spec.action_len());
-        let rule = Rule { spec: &self.spec, first: self.steps + 1 };
+        let rule = Rule { spec: &self.spec, autoreset: self.autoreset, first: self.steps + 1 };
         let rows = Rows {
             copies: &mut self.copies,
             actions,
@@ -139,6 +178,21 @@ impl VecEnv {
     /// Times that the simulation of a copy ran away and was put back to its start.
     pub fn divergences(&self) -> u64 {
         self.copies.iter().map(|copy| copy.env.divergences()).sum()
+    }
+
+    /// Why the first copy that failed cannot go on, if one did.
+    pub fn fault(&self) -> Option<&str> {
+        self.copies.iter().find_map(|copy| copy.env.fault())
+    }
+
+    /// Copy `i`.
+    pub fn env(&mut self, i: usize) -> &mut dyn Env {
+        self.copies[i].env.as_mut()
+    }
+
+    /// Whether the episode of copy `i` has ended and its next has not begun.
+    pub fn is_over(&self, i: usize) -> bool {
+        self.copies[i].over
     }
 
     /// Number of copies, N.
@@ -248,6 +302,9 @@ impl VecEnv {
             rng::save(&copy.rng, "rng", &mut c);
             c.put_f64("returns", &copy.returns);
             c.put_u64("length", &[copy.length as u64]);
+            if copy.over {
+                c.put_u64("over", &[1]);
+            }
             state.put_state(&i.to_string(), c);
         }
         state
@@ -270,6 +327,7 @@ impl VecEnv {
             copy.rng = rng::load("rng", &c)?;
             copy.returns = c.f64("returns", copy.returns.len())?.to_vec();
             copy.length = c.u64("length", 1)?[0] as usize;
+            copy.over = c.contains("over");
             row.view(copy.env.as_ref());
         }
         self.episodes.clear();
@@ -377,6 +435,7 @@ impl<'a> ViewRows<'a> {
 /// What holds for a step of every copy.
 struct Rule<'a> {
     spec: &'a Spec,
+    autoreset: Autoreset,
     /// Number of the step of copy 0, counting the steps of all copies.
     first: u64,
 }
@@ -450,6 +509,7 @@ impl Copy {
         self.env.reset(&mut self.rng, now.obs);
         self.returns.fill(0.0);
         self.length = 0;
+        self.over = false;
         now.view(self.env.as_ref());
     }
 
@@ -463,13 +523,22 @@ impl Copy {
         rewards: &mut [f64],
         (terminated, truncated): (&mut bool, &mut bool),
     ) {
+        if self.over && rule.autoreset == Autoreset::NextStep {
+            // A step that only starts the next episode.
+            self.reset(&mut now);
+            rewards.fill(0.0);
+            (*terminated, *truncated) = (false, false);
+            return;
+        }
         rule.spec.clip(action, &mut self.action);
         *terminated = self.env.step(&self.action, &mut self.rng, now.obs, rewards);
         self.length += 1;
         self.returns.iter_mut().zip(&*rewards).for_each(|(sum, r)| *sum += r);
         // When both happen, terminated wins: there is nothing to bootstrap from.
-        *truncated = !*terminated && rule.spec.max_steps.is_some_and(|limit| self.length >= limit);
-        if *terminated || *truncated {
+        let late = rule.spec.max_steps.is_some_and(|limit| self.length >= limit);
+        *truncated = !*terminated && (late || self.env.truncated());
+        self.over = *terminated || *truncated;
+        if self.over {
             last.obs.copy_from_slice(now.obs);
             last.view(self.env.as_ref());
             self.finished = Some(Episode {
@@ -479,6 +548,8 @@ impl Copy {
                 length: self.length,
                 terminated: *terminated,
             });
+        }
+        if self.over && rule.autoreset == Autoreset::SameStep {
             self.reset(&mut now);
         } else {
             now.view(self.env.as_ref());
@@ -578,6 +649,46 @@ mod tests {
         for e in envs.take_episodes() {
             assert!(e.length <= 6 && (e.terminated || e.length == 6));
         }
+    }
+
+    #[test]
+    fn a_copy_that_has_ended_waits_as_its_mode_says() {
+        let new = |mode| {
+            let mut envs = VecEnv::new(&|| Counter::boxed(6), 4, 2, Purpose::Env, 1);
+            envs.set_autoreset(mode);
+            envs
+        };
+        let (mut same, mut next, mut off) =
+            (new(Autoreset::SameStep), new(Autoreset::NextStep), new(Autoreset::Disabled));
+        let mut ended = 0;
+        for _ in 0..200 {
+            for envs in [&mut same, &mut next, &mut off] {
+                envs.step(&[0.0; 4]);
+            }
+            for i in 0..4 {
+                assert_eq!(next.is_over(i), next.terminated()[i] || next.truncated()[i]);
+                if next.is_over(i) {
+                    ended += 1;
+                    assert_eq!(next.obs()[i], next.final_obs()[i]);
+                }
+            }
+            // A step for those that wait, in which the others do not move.
+            let over: Vec<bool> = (0..4).map(|i| next.is_over(i)).collect();
+            if over.iter().any(|o| *o) {
+                let mut held = new(Autoreset::NextStep);
+                held.load(&next.save()).unwrap();
+                held.step(&[0.0; 4]);
+                for i in (0..4).filter(|i| over[*i]) {
+                    assert_eq!((held.obs()[i], held.rewards()[i], held.is_over(i)), (0.0, 0.0, false));
+                }
+                assert_eq!(off.obs(), next.obs());
+                off.reset_where(|i| over[i]);
+                next.reset_where(|i| over[i]);
+            }
+            assert_eq!((off.obs(), next.obs()), (same.obs(), same.obs()));
+            assert_eq!((off.rewards(), next.rewards()), (same.rewards(), same.rewards()));
+        }
+        assert!(ended > 100, "{ended}");
     }
 
     #[test]

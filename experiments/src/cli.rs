@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::io::{Read, Write, stdin};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -100,7 +101,7 @@ struct TrainArgs {
     /// Algorithm (`steadfast list agents`)
     #[arg(long)]
     agent: String,
-    /// Environment (`steadfast list envs`)
+    /// Environment (`steadfast list envs`), or gymnasium:ID for one of Gymnasium's
     #[arg(long)]
     env: String,
     /// Run seed
@@ -118,6 +119,18 @@ struct TrainArgs {
     /// Set an option of the environment (`steadfast list envs NAME`); may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     env_set: Vec<String>,
+    /// Python module to import first, in which Gymnasium environments are registered; as --env gymnasium:MODULE:ID
+    #[arg(long, value_name = "MODULE")]
+    gymnasium_import: Option<String>,
+    /// Processes that run the Gymnasium environments; 0 runs them in this one
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(0..=1024),
+        allow_negative_numbers = true
+    )]
+    gymnasium_workers: u32,
     /// Name in rows and figures [default: the agent's, with the preset if it is not `default`]
     #[arg(long)]
     label: Option<String>,
@@ -382,23 +395,24 @@ fn stop_on_signals() -> Result<()> {
 }
 
 fn train(args: &TrainArgs) -> Result<ExitCode> {
-    let options = settings::resolve(&args.agent, &args.env, &args.preset, &[&assignments(&args.set)?])?;
-    let label = args.label.clone().unwrap_or_else(|| match args.preset.as_str() {
-        "default" => args.agent.clone(),
-        preset => format!("{}-{preset}", args.agent),
-    });
+    let env = match &args.gymnasium_import {
+        Some(module) => settings::gymnasium_from(module, &args.env)?,
+        None => args.env.clone(),
+    };
+    settings::set_gymnasium_workers(args.gymnasium_workers as usize);
+    let options = settings::resolve(&args.agent, &env, &args.preset, &[&assignments(&args.set)?])?;
     let settings = RunSettings {
-        label,
+        label: args.label.clone().unwrap_or_else(|| settings::label(&args.agent, &args.preset)),
         agent: args.agent.clone(),
         preset: args.preset.clone(),
-        env: args.env.clone(),
         seed: args.seed,
         steps: args.steps,
         evaluations: args.evaluations,
         eval_episodes: args.eval_episodes as usize,
         final_episodes: args.final_episodes as usize,
         device: args.device.clone(),
-        env_options: settings::resolve_env(&args.env, &assignments(&args.env_set)?)?,
+        env_options: settings::resolve_env(&env, &assignments(&args.env_set)?)?,
+        env,
         options,
     };
     // Before its label becomes a folder.
@@ -425,6 +439,7 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         bar.set_position(p.step);
         let score = p.return_mean.map_or(String::new(), |r| format!("return {r:.2}, "));
         bar.set_message(format!("{score}{:.0} steps/s", p.steps_per_s));
+        ControlFlow::Continue(())
     });
     bar.finish_and_clear();
     let (code, line) = closing(&outcome?, &directory);
@@ -587,6 +602,7 @@ fn cell(args: &CellArgs) -> Result<ExitCode> {
             // A parent that has gone shows on standard input.
             let _ = writeln!(std::io::stdout(), "{line}");
         }
+        ControlFlow::Continue(())
     })?;
     let (code, line) = closing(&outcome, &directory);
     if !supervised {
@@ -653,7 +669,7 @@ fn eval(args: &EvalArgs) -> Result<ExitCode> {
     if let Some(path) = &args.render {
         render::episode(agent.as_ref(), &make, seed, path)?;
     }
-    let e = train::evaluate(agent.as_ref(), &make, seed, args.episodes as usize);
+    let e = train::evaluate(agent.as_ref(), &make, seed, args.episodes as usize)?;
     if args.json {
         let object = serde_json::json!({
             "agent": settings.label, "env": settings.env, "seed": settings.seed, "episodes": args.episodes,

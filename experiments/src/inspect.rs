@@ -171,18 +171,19 @@ fn pretty(value: &Value) -> Result<String> {
 /// # Errors
 /// For an unknown name.
 pub fn check(name: &str) -> Result<ExitCode> {
-    let chosen: Vec<&steadfast_envs::Entry> = match name {
-        "all" => steadfast_envs::REGISTRY.iter().collect(),
-        _ => vec![steadfast_envs::entry(name)?],
+    let chosen: Vec<&str> = match name {
+        "all" => steadfast_envs::REGISTRY.iter().map(|entry| entry.id).collect(),
+        _ => vec![name],
     };
     let mut failed = 0;
-    for entry in chosen {
-        for result in steadfast_envs::check::check(&entry.make) {
+    for id in chosen {
+        let make = settings::env_maker(id, &settings::resolve_env(id, &toml::Table::new())?)?;
+        for result in steadfast_envs::check::check(&make) {
             let line = match &result.outcome {
-                Ok(()) => format!("ok      {} {}\n", entry.id, result.name),
+                Ok(()) => format!("ok      {id} {}\n", result.name),
                 Err(why) => {
                     failed += 1;
-                    format!("FAILED  {} {}: {why}\n", entry.id, result.name)
+                    format!("FAILED  {id} {}: {why}\n", result.name)
                 }
             };
             crate::cli::print(&line)?;

@@ -121,7 +121,7 @@ fn off_policy_presets_hold_their_thresholds() {
 fn optimum(seed: u64, episodes: usize) -> f64 {
     let make = steadfast_envs::entry("DoubleIntegrator").unwrap().make;
     let gains = finite_lqr(make().spec().max_steps.unwrap()).iter().map(|l| l.gain).collect();
-    evaluate(&Optimal { gains, step: std::cell::Cell::new(0) }, &make, seed, episodes).mean
+    evaluate(&Optimal { gains, step: std::cell::Cell::new(0) }, &make, seed, episodes).unwrap().mean
 }
 
 /// Plays the time-varying optimal gains; all episodes of the task have the same length.

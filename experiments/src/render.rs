@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use resvg::tiny_skia::{Color, FillRule, LineCap, Paint as Ink, PathBuilder, Pixmap, Stroke, Transform};
+use resvg::tiny_skia::{
+    Color, FillRule, IntSize, LineCap, Paint as Ink, PathBuilder, Pixmap, Stroke, Transform,
+};
 use steadfast_agents::Agent;
-use steadfast_envs::Env;
 use steadfast_envs::scene::{Camera, Paint, Point, Scene, Shape};
+use steadfast_envs::{Env, Picture};
 
 use crate::record::write_atomic;
 use crate::train::play;
@@ -39,33 +41,80 @@ pub fn check(path: &Path) -> Result<()> {
 /// For a task without a picture, another extension, and a file that cannot be written.
 pub fn episode(agent: &dyn Agent, make: &dyn Fn() -> Box<dyn Env>, seed: u64, path: &Path) -> Result<()> {
     check(path)?;
-    let task = make();
-    if task.scene().is_none() {
-        bail!("'{}' has no picture; `eval` without --render scores it", task.spec().id);
-    }
     // Every moment of the episode, its start and its end included.
-    let mut scenes = Vec::new();
-    play(agent, make, seed, 1, 1000, |_, env, _| scenes.extend(env.scene()));
+    let (mut moments, mut trouble) = (Vec::new(), None);
+    play(agent, make, seed, 1, 1000, |_, env, _| match Moment::of(env) {
+        Ok(moment) => moments.push(moment),
+        Err(error) => trouble = Some(error),
+    })?;
+    if let Some(error) = trouble {
+        return Err(error);
+    }
     let bytes = if path.extension().is_some_and(|e| e == "gif") {
-        gif(&scenes)?
+        gif(&moments)?
     } else {
-        frame(&scenes[scenes.len() / 2])?.encode_png().context("cannot encode the picture")?
+        moments[moments.len() / 2].frame()?.encode_png().context("cannot encode the picture")?
     };
     write_atomic(path, &bytes)
 }
 
-fn gif(scenes: &[Scene]) -> Result<Vec<u8>> {
+/// One moment, however the task shows it.
+enum Moment {
+    Scene(Scene),
+    Picture(Picture),
+}
+
+impl Moment {
+    /// The present state of `env`.
+    ///
+    /// # Errors
+    /// For a task that has no picture, or cannot draw it.
+    fn of(env: &mut dyn Env) -> Result<Self> {
+        if let Some(scene) = env.scene() {
+            return Ok(Self::Scene(scene));
+        }
+        match env.picture() {
+            Some(picture) => Ok(Self::Picture(picture)),
+            None if let Some(why) = env.fault() => bail!("{why}"),
+            None => bail!("'{}' has no picture; `eval` without --render scores it", env.spec().id),
+        }
+    }
+
+    /// Seconds until the next.
+    fn dt(&self) -> f64 {
+        match self {
+            Self::Scene(scene) => scene.dt,
+            Self::Picture(picture) => 1.0 / f64::from(picture.fps),
+        }
+    }
+
+    fn frame(&self) -> Result<Pixmap> {
+        match self {
+            Self::Scene(scene) => frame(scene),
+            Self::Picture(Picture { width, height, rgb, .. }) => {
+                let rgba =
+                    rgb.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [*r, *g, *b, u8::MAX]).collect();
+                let size = IntSize::from_wh(*width as u32, *height as u32);
+                size.and_then(|size| Pixmap::from_vec(rgba, size))
+                    .ok_or_else(|| anyhow!("the task drew a picture of {width} x {height} pixels"))
+            }
+        }
+    }
+}
+
+fn gif(moments: &[Moment]) -> Result<Vec<u8>> {
     // At the speed of the world: every n-th moment, shown for n steps, in hundredths of a second.
-    let every = (1.0 / (MOST_FPS * scenes[0].dt)).ceil().max(1.0);
-    let delay = (100.0 * every * scenes[0].dt).round().clamp(1.0, 1000.0) as u16;
-    let last = scenes.len() - 1;
-    let moments = (0..scenes.len()).filter(|i| i % every as usize == 0 || *i == last);
-    let first = frame(&scenes[0])?;
+    let dt = moments[0].dt();
+    let every = (1.0 / (MOST_FPS * dt)).ceil().max(1.0);
+    let delay = (100.0 * every * dt).round().clamp(1.0, 1000.0) as u16;
+    let last = moments.len() - 1;
+    let shown = (0..moments.len()).filter(|i| i % every as usize == 0 || *i == last);
+    let first = moments[0].frame()?;
     let (width, height) = (first.width() as u16, first.height() as u16);
     let mut encoder = gif::Encoder::new(Vec::new(), width, height, &[])?;
     encoder.set_repeat(gif::Repeat::Infinite)?;
-    for i in moments {
-        let mut pixels = frame(&scenes[i])?.take();
+    for i in shown {
+        let mut pixels = moments[i].frame()?.take();
         let mut frame = gif::Frame::from_rgba_speed(width, height, &mut pixels, 10);
         // The end stays for a while, before it all begins again.
         frame.delay = if i == last { delay.max(100) } else { delay };
@@ -326,7 +375,8 @@ mod tests {
     fn a_gif_runs_at_the_speed_of_the_world() {
         let scene = |dt| Scene::side([0.0; 2], 1.0, 1.0, dt, vec![ball([0.0; 2], 0.1, Paint::Body)]);
         let read = |dt: f64, moments: usize| {
-            let bytes = gif(&vec![scene(dt); moments]).unwrap();
+            let moments: Vec<Moment> = (0..moments).map(|_| Moment::Scene(scene(dt))).collect();
+            let bytes = gif(&moments).unwrap();
             let mut decoder = gif::DecodeOptions::new().read_info(bytes.as_slice()).unwrap();
             let mut delays = Vec::new();
             while let Some(frame) = decoder.read_next_frame().unwrap() {

@@ -28,7 +28,7 @@ pub struct RunSettings {
     pub agent: String,
     /// Preset whose values `options` start from.
     pub preset: String,
-    /// Registered environment.
+    /// Registered environment, or one of Gymnasium's behind [`GYMNASIUM`].
     pub env: String,
     /// Run seed.
     pub seed: u64,
@@ -48,6 +48,9 @@ pub struct RunSettings {
     /// All options of the agent.
     pub options: Table,
 }
+
+/// What the names of Gymnasium's environments begin with.
+pub const GYMNASIUM: &str = "gymnasium:";
 
 /// Largest seed: TOML knows no larger whole number.
 const LARGEST_SEED: u64 = i64::MAX as u64;
@@ -119,6 +122,30 @@ impl RunSettings {
     }
 }
 
+/// What rows and figures call an agent, unless they are told: its name, and the preset where it matters.
+pub fn label(agent: &str, preset: &str) -> String {
+    if preset == "default" { agent.to_owned() } else { format!("{agent}-{preset}") }
+}
+
+/// The name of Gymnasium's environment `env` behind the Python module that registers it.
+///
+/// # Errors
+/// For an environment that is not Gymnasium's.
+pub fn gymnasium_from(module: &str, env: &str) -> Result<String> {
+    match env.strip_prefix(GYMNASIUM) {
+        Some(id) => Ok(format!("{GYMNASIUM}{module}:{id}")),
+        None => bail!("--gymnasium-import goes with --env {GYMNASIUM}ID, not with '{env}'"),
+    }
+}
+
+/// Sets the number of processes that run Gymnasium's environments from now on; 0 runs them in this one.
+pub fn set_gymnasium_workers(workers: usize) {
+    #[cfg(feature = "python")]
+    steadfast_gymnasium::set_workers(workers);
+    #[cfg(not(feature = "python"))]
+    let _ = workers;
+}
+
 /// Names of an agent's presets.
 ///
 /// # Errors
@@ -144,7 +171,8 @@ pub fn resolve(agent: &str, env: &str, preset: &str, layers: &[&Table]) -> Resul
             names.join(", ")
         );
     };
-    for key in ["any", env] {
+    // Gymnasium's own Pendulum-v1 is tuned as ours is.
+    for key in ["any", env.strip_prefix(GYMNASIUM).unwrap_or(env)] {
         if let Some(values) = environments.get(key) {
             let values =
                 values.as_table().ok_or_else(|| anyhow!("preset '{preset}.{key}' of {agent} is no table"))?;
@@ -168,12 +196,16 @@ pub fn resolve(agent: &str, env: &str, preset: &str, layers: &[&Table]) -> Resul
     Ok(options)
 }
 
-/// All options of `env`: its defaults, then `given`.
+/// All options of `env`: its defaults, then `given`; for one of Gymnasium's only `given`, which it checks when it is
+/// made.
 ///
 /// # Errors
 /// For an unknown environment or option, and for a value that the option does not take.
 pub fn resolve_env(env: &str, given: &Table) -> Result<BTreeMap<String, String>> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    if env.starts_with(GYMNASIUM) {
+        return Ok(given.iter().map(|(key, value)| (key.clone(), text(value))).collect());
+    }
     let given: Vec<(&str, String)> = given.iter().map(|(key, value)| (key.as_str(), text(value))).collect();
     let given: Vec<(&str, &str)> = given.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let options = (steadfast_envs::entry(env)?.options)(&given)?;
@@ -183,11 +215,27 @@ pub fn resolve_env(env: &str, given: &Table) -> Result<BTreeMap<String, String>>
 /// The constructor of `env` with `options`.
 ///
 /// # Errors
-/// As [`resolve_env`].
+/// As [`resolve_env`], and for an environment of Gymnasium that cannot be made.
 pub fn env_maker(env: &str, options: &BTreeMap<String, String>) -> Result<Maker> {
+    if let Some(name) = env.strip_prefix(GYMNASIUM) {
+        return gymnasium(name, options);
+    }
     let given: Vec<(&str, &str)> =
         options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     Ok((steadfast_envs::entry(env)?.maker)(&given)?)
+}
+
+#[cfg(feature = "python")]
+fn gymnasium(name: &str, options: &BTreeMap<String, String>) -> Result<Maker> {
+    Ok(steadfast_gymnasium::maker(name, options)?)
+}
+
+#[cfg(not(feature = "python"))]
+fn gymnasium(name: &str, _: &BTreeMap<String, String>) -> Result<Maker> {
+    bail!(
+        "{GYMNASIUM}{name} needs a build with Python: `cargo install --path experiments --features gymnasium`, and \
+         `pip install gymnasium` in the active environment"
+    )
 }
 
 fn preset_file(agent: &str) -> Result<Vec<(String, Table)>> {
@@ -339,6 +387,25 @@ mod tests {
         assert!(error("Ant-v5", "ctrl_cost=1").contains("did you mean 'ctrl_cost_weight'"));
         assert!(error("Ant-v5", "profile=mujoco-2").contains("takes mujoco-4.0 or mujoco-3.3"));
         assert!(error("CartPole-v1", "gravity=1").contains("has no options"));
+    }
+
+    #[test]
+    fn environments_of_gymnasium_keep_their_options_as_given() {
+        let given = assignments(&["g=9.5".into(), "mode=fast".into(), "wide=true".into()]).unwrap();
+        let options = resolve_env("gymnasium:Pendulum-v1", &given).unwrap();
+        assert_eq!((&*options["g"], &*options["mode"], &*options["wide"]), ("9.5", "fast", "true"));
+        assert_eq!(
+            gymnasium_from("ale_py", "gymnasium:ALE/Pong-v5").unwrap(),
+            "gymnasium:ale_py:ALE/Pong-v5"
+        );
+        assert!(gymnasium_from("ale_py", "Pendulum-v1").is_err());
+        let ours = resolve("ppo", "Pendulum-v1", "default", &[]).unwrap();
+        assert_eq!(resolve("ppo", "gymnasium:Pendulum-v1", "default", &[]).unwrap(), ours);
+        #[cfg(not(feature = "python"))]
+        {
+            let error = env_maker("gymnasium:Pendulum-v1", &options).err().unwrap().to_string();
+            assert!(error.contains("--features gymnasium") && error.contains("pip install"), "{error}");
+        }
     }
 
     #[test]

@@ -168,11 +168,10 @@ impl Suite {
         for agent in &self.agents {
             let label = agent.label.clone().unwrap_or_else(|| agent.name.clone());
             for env in &self.envs {
-                let entry = steadfast_envs::entry(&env.id).with_context(context)?;
+                let env_options = settings::resolve_env(&env.id, &env.env_set).with_context(context)?;
                 let layers = [&agent.set, &env.set, &overrides.set];
                 let options =
-                    settings::resolve(&agent.name, entry.id, &agent.preset, &layers).with_context(context)?;
-                let env_options = settings::resolve_env(entry.id, &env.env_set).with_context(context)?;
+                    settings::resolve(&agent.name, &env.id, &agent.preset, &layers).with_context(context)?;
                 cells.extend(seeds.iter().map(|&seed| RunSettings {
                     label: label.clone(),
                     agent: agent.name.clone(),

@@ -112,7 +112,7 @@ impl Manifest {
 
 /// Directory of a cell below the sweep's.
 pub fn cell_dir(sweep: &Path, cell: &RunSettings) -> PathBuf {
-    sweep.join(&cell.label).join(cell.env.replace('/', "-")).join(format!("seed-{}", cell.seed))
+    sweep.join(&cell.label).join(cell.env.replace(['/', ':'], "-")).join(format!("seed-{}", cell.seed))
 }
 
 /// State of a cell on disk.

@@ -1,6 +1,7 @@
 //! One run: the loop over iterations, the evaluation grid, checkpoints and the files of the run directory.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use steadfast_agents::core::profile::{self, STAGES, Stage};
-use steadfast_agents::{Agent, AgentError, Device, Setup};
+use steadfast_agents::{Agent, AgentError, Device, Metrics, Setup};
 use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::{Env, Maker, State, VecEnv};
 
@@ -225,15 +226,17 @@ fn claim(directory: &Path, wait: bool) -> Result<Option<record::Claim>> {
 
 /// Trains as `settings` say, into `directory`.
 ///
-/// The rows of an iteration are recorded when it is complete: those of the one that diverges are not.
+/// The rows of an iteration are recorded when it is complete: those of the one that diverges are not. `progress` hears
+/// of every iteration; where it breaks, the run stops there with a checkpoint, as it does when it is interrupted.
 ///
 /// # Errors
-/// For settings that cannot run, a directory that belongs to another run, and files that cannot be read or written.
+/// For settings that cannot run, a directory that belongs to another run, files that cannot be read or written, and an
+/// environment that fails: the latest checkpoint then stays.
 pub fn run(
     settings: &RunSettings,
     directory: &Path,
     conduct: &Conduct,
-    progress: &mut dyn FnMut(&Progress),
+    progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Outcome> {
     let shown = directory.display();
     if let Some(outcome) = look(settings, directory, conduct.resume)? {
@@ -258,6 +261,7 @@ pub fn run(
     }
 
     let envs = VecEnv::new(&make, agent.num_envs(), settings.seed, Purpose::Env, conduct.threads);
+    sound(envs.fault())?;
     let state = if path.exists() { Some(checkpoint::load(&path)?) } else { None };
     let unfit =
         || format!("checkpoint {} does not fit this run; delete {shown} to start it anew", path.display());
@@ -281,21 +285,22 @@ pub fn run(
         // The policy in force now acts until the next iteration ends: it answers for the grid up to there.
         let until = if last { settings.steps + 1 } else { step + per_iteration };
         session.evaluate_until(until, agent.as_ref(), &make)?;
-        progress(&Progress {
+        let stop = progress(&Progress {
             step,
             steps: settings.steps,
             return_mean: session.last_return,
             steps_per_s: (step - started.1) as f64 / started.0.elapsed().as_secs_f64().max(1e-9),
-        });
+        })
+        .is_break();
         let finished = last.then_some((Status::Done, None));
         let finished = match finished {
             Some(end) => Some(end),
-            None if INTERRUPTED.load(Ordering::Relaxed) => {
+            None if stop || INTERRUPTED.load(Ordering::Relaxed) => {
                 session.flush()?;
                 session.checkpoint(directory, agent.as_ref())?;
                 return Ok(Outcome::Interrupted);
             }
-            None => match agent.iterate(&mut session.envs) {
+            None => match iterate(agent.as_mut(), &mut session.envs)? {
                 Ok(metrics) => {
                     profile::enter(Stage::Recording);
                     session.record(&metrics)?;
@@ -328,6 +333,18 @@ pub fn run(
             return Ok(Outcome::Finished(result));
         }
     }
+}
+
+/// One iteration. A failed environment is an error, whatever became of its numbers.
+fn iterate(agent: &mut dyn Agent, envs: &mut VecEnv) -> Result<Result<Metrics, AgentError>> {
+    let metrics = agent.iterate(envs);
+    sound(envs.fault())?;
+    Ok(metrics)
+}
+
+/// The error of an environment that has failed.
+fn sound(fault: Option<&str>) -> Result<()> {
+    fault.map_or(Ok(()), |why| Err(anyhow!("the environment failed: {why}")))
 }
 
 /// The open files and counters of a run.
@@ -428,7 +445,7 @@ impl<'a> Session<'a> {
     }
 
     /// Rows of one iteration.
-    fn record(&mut self, metrics: &steadfast_agents::Metrics) -> Result<()> {
+    fn record(&mut self, metrics: &Metrics) -> Result<()> {
         self.iteration += 1;
         let Key { agent, env, seed } = &self.key;
         for e in self.envs.take_episodes() {
@@ -468,7 +485,7 @@ impl<'a> Session<'a> {
                 Some((n, e)) if n == episodes => e,
                 _ => {
                     profile::enter(Stage::Evaluation);
-                    let e = evaluate(agent, make, s.seed, episodes);
+                    let e = evaluate(agent, make, s.seed, episodes)?;
                     profile::enter(Stage::Recording);
                     e
                 }
@@ -526,25 +543,29 @@ pub struct Evaluation {
 /// meet the same starts at every evaluation. An episode without a time limit is cut after `longest` steps.
 ///
 /// `watch` sees the task of episode i when it starts, without rewards, and after each step, with one reward an agent.
+///
+/// # Errors
+/// When an environment fails.
 pub fn play(
     agent: &dyn Agent,
     make: &dyn Fn() -> Box<dyn Env>,
     seed: u64,
     episodes: usize,
     longest: usize,
-    mut watch: impl FnMut(usize, &dyn Env, Option<&[f64]>),
-) {
+    mut watch: impl FnMut(usize, &mut dyn Env, Option<&[f64]>),
+) -> Result<()> {
     let spec = make().spec().clone();
     let mut running: Vec<_> = (0..episodes)
         .map(|i| (i, make(), rng::stream(seed, Purpose::Eval, i as u64), vec![0.0f32; spec.obs_len()]))
         .collect();
     for (i, env, rng, obs) in &mut running {
         env.reset(rng, obs);
-        watch(*i, env.as_ref(), None);
+        watch(*i, env.as_mut(), None);
     }
     let (mut obs_rows, mut drawn) = (Vec::new(), Vec::new());
     let (mut action, mut rewards) = (vec![0.0; spec.action_len()], vec![0.0; spec.agents.len()]);
     let mut act_rng = rng::stream(seed, Purpose::Eval, u64::MAX);
+    let mut fault = None;
     for _ in 0..spec.max_steps.unwrap_or(longest) {
         if running.is_empty() {
             break;
@@ -558,35 +579,42 @@ pub fn play(
             spec.clip(&drawn[row.clone()], &mut action);
             row = row.end..row.end + action.len();
             let terminated = env.step(&action, rng, obs, &mut rewards);
-            watch(*i, env.as_ref(), Some(&rewards));
-            !terminated
+            watch(*i, env.as_mut(), Some(&rewards));
+            if terminated && fault.is_none() {
+                fault = env.fault().map(str::to_owned);
+            }
+            !terminated && !env.truncated()
         });
     }
+    sound(fault.as_deref())
 }
 
 /// Statistics of the returns of `episodes` episodes ([`play`]).
+///
+/// # Errors
+/// When an environment fails.
 pub fn evaluate(
     agent: &dyn Agent,
     make: &dyn Fn() -> Box<dyn Env>,
     seed: u64,
     episodes: usize,
-) -> Evaluation {
+) -> Result<Evaluation> {
     let (mut returns, mut lengths) = (vec![0.0; episodes], vec![0usize; episodes]);
     // A task without a time limit is cut at a length that no evaluation should need.
     play(agent, make, seed, episodes, 100_000, |i, _, rewards| {
         let Some(rewards) = rewards else { return };
         returns[i] += rewards.iter().sum::<f64>();
         lengths[i] += 1;
-    });
+    })?;
     let n = episodes as f64;
     let mean = returns.iter().sum::<f64>() / n;
-    Evaluation {
+    Ok(Evaluation {
         mean,
         std: (returns.iter().map(|r| (r - mean) * (r - mean)).sum::<f64>() / n).sqrt(),
         min: returns.iter().copied().fold(f64::INFINITY, f64::min),
         max: returns.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         length: lengths.iter().sum::<usize>() as f64 / n,
-    }
+    })
 }
 
 fn provenance(conduct: &Conduct) -> Provenance {
