@@ -80,8 +80,13 @@ pub fn envs(name: Option<&str>, as_json: bool) -> Result<String> {
         }
         let line = |e: &steadfast_envs::Entry| {
             let env = (e.make)();
-            let agent = &env.spec().agents[0];
-            format!("{:26} {:9} {:18} {}\n", e.id, agent.obs.to_string(), agent.action.to_string(), e.summary)
+            // Of several agents the first one's spaces; the task's own page has all.
+            let (agent, others) = (&env.spec().agents[0], env.spec().agents.len() - 1);
+            let action = match others {
+                0 => agent.action.to_string(),
+                n => format!("{}, {n} more", agent.action),
+            };
+            format!("{:26} {:9} {action:23} {}\n", e.id, agent.obs.to_string(), e.summary)
         };
         return Ok(steadfast_envs::REGISTRY.iter().map(line).collect());
     };

@@ -35,8 +35,6 @@ pub struct NativeEnv {
     // Never locked: with `&mut self` at hand it only makes the environment shareable.
     env: Mutex<Box<dyn Env>>,
     rng: Rng,
-    /// Bounds that actions are clipped to.
-    bounds: Option<Vec<(f64, f64)>>,
     action: Vec<f64>,
     obs: Vec<f32>,
     rewards: Vec<f64>,
@@ -54,12 +52,10 @@ impl NativeEnv {
     fn new(id: &str, options: BTreeMap<String, String>) -> PyResult<Self> {
         let env = maker(id, &options)?();
         let spec = env.spec();
-        let bounds = spec.agents.iter().flat_map(|a| a.action.bounds()).collect();
         let (obs, action) = (vec![0.0; spec.obs_len()], vec![0.0; spec.action_len()]);
         let rewards = vec![0.0; spec.agents.len()];
-        let bounds = (!env.clips_actions()).then_some(bounds);
         let rng = rng::stream(0, Purpose::Env, 0);
-        Ok(Self { home: Home::here(), env: Mutex::new(env), rng, bounds, action, obs, rewards })
+        Ok(Self { home: Home::here(), env: Mutex::new(env), rng, action, obs, rewards })
     }
 
     /// What the environment is: agents with their spaces, limits, and seconds between two pictures.
@@ -102,11 +98,8 @@ impl NativeEnv {
         if action.len() != self.action.len() {
             return Err(raise(format!("the action has {} numbers, not {}", action.len(), self.action.len())));
         }
-        self.action.copy_from_slice(action);
-        for (x, (low, high)) in self.action.iter_mut().zip(self.bounds.iter().flatten()) {
-            *x = x.clamp(*low, *high);
-        }
         let env = self.env.get_mut().unwrap_or_else(PoisonError::into_inner);
+        env.spec().clip(action, &mut self.action);
         let terminated = env.step(&self.action, &mut self.rng, &mut self.obs, &mut self.rewards);
         Ok((PyArray1::from_slice(py, &self.obs), self.rewards.clone(), terminated))
     }
