@@ -14,7 +14,7 @@ use steadfast_agents::core::loss::SquaredError;
 use steadfast_agents::core::mlp::slices::Workspace;
 use steadfast_agents::core::off_policy::{ActorCritics, OffPolicy};
 use steadfast_agents::core::policy::{Critic, Net, Policy};
-use steadfast_agents::core::replay::Transition;
+use steadfast_agents::core::replay::{Replay, Transition};
 use steadfast_agents::core::squashed::Logarithm;
 use steadfast_agents::ppo::ClippedSurrogate;
 use steadfast_agents::sac::SoftValue;
@@ -23,6 +23,7 @@ use steadfast_envs::rng::stream;
 use steadfast_envs::{Purpose, VecEnv};
 use toml::Table;
 
+use crate::checkpoint;
 use crate::record::write_atomic;
 use crate::settings;
 
@@ -137,6 +138,7 @@ pub fn main(args: &BenchArgs) -> Result<ExitCode> {
     }
     if chosen(What::Train) {
         train(&device, args.peers.as_deref(), &mut show)?;
+        replay_checkpoint(&mut show)?;
     }
     if let Some(path) = &args.csv {
         let mut csv = csv::Writer::from_writer(Vec::new());
@@ -398,6 +400,44 @@ fn sac_update(show: &mut Show) -> Result<()> {
     let (ours, bare) = beside(one_update, floor);
     let name = format!("sac {OBS}-{hidden}-{hidden}-{ACTIONS} and critics, minibatch {rows}");
     show(vec![Line::new("update", name, "us", ours, "the bare arithmetic", bare)])
+}
+
+/// What a checkpoint of a full replay buffer takes, a million transitions of HalfCheetah: all of it at once, and a minute
+/// of training after another checkpoint. Beside it, as many bytes written and synced in one go.
+fn replay_checkpoint(show: &mut Show) -> Result<()> {
+    const FULL: u64 = 1_000_000;
+    const MINUTE: u64 = 20_000;
+    let mut replay = Replay::new(FULL as usize, OBS, ACTIONS)?;
+    let obs = numbers(1000 * OBS);
+    let fill = |replay: &mut Replay, upto: u64| {
+        while replay.stored() < upto {
+            let i = (replay.stored() % 1000) as usize * OBS;
+            let obs = &obs[i..i + OBS];
+            let action = &obs[..ACTIONS];
+            replay.push(&Transition { obs, action, reward: obs[0], next_obs: obs, terminated: false });
+        }
+    };
+    let row = (2 * OBS + ACTIONS + 2) * size_of::<f32>();
+    for (what, before, saved) in [("whole", FULL, 0), ("a minute later", FULL + MINUTE, FULL)] {
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            let folder = tempfile::tempdir()?;
+            fill(&mut replay, before);
+            let bytes = vec![1u8; (before - saved) as usize * row];
+            let start = Instant::now();
+            checkpoint::save_replay(folder.path(), &replay, saved)?;
+            let ours = start.elapsed().as_secs_f64() * 1e3;
+            let start = Instant::now();
+            write_atomic(&folder.path().join("bytes"), &bytes)?;
+            times.push((ours, start.elapsed().as_secs_f64() * 1e3));
+        }
+        let best = |of: fn(&(f64, f64)) -> f64| times.iter().map(of).fold(f64::INFINITY, f64::min);
+        let worst = times.iter().map(|t| t.0).fold(0.0, f64::max);
+        let value = (best(|t| t.0), worst / best(|t| t.0));
+        let name = format!("checkpoint of a full replay buffer, {what}");
+        show(vec![Line::new("train", name, "ms", value, "the bare bytes", best(|t| t.1))])?;
+    }
+    Ok(())
 }
 
 fn numbers(n: usize) -> Vec<f32> {
