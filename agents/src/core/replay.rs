@@ -225,7 +225,7 @@ mod tests {
             action: &[-x],
             reward: 2.0 * x,
             next_obs: &[x + 1.0, x + 1.25],
-            terminated: i % 3 == 0,
+            terminated: i.is_multiple_of(3),
         });
     }
 
@@ -249,7 +249,7 @@ mod tests {
                     assert_eq!(drawn.obs[2 * i + 1], x + 0.25);
                     assert_eq!((drawn.actions[i], drawn.rewards[i]), (-x, 2.0 * x));
                     assert_eq!(drawn.next_obs[2 * i..2 * i + 2], [x + 1.0, x + 1.25]);
-                    assert_eq!(drawn.goes_on[i] == 0.0, x as u64 % 3 == 0);
+                    assert_eq!(drawn.goes_on[i] == 0.0, (x as u64).is_multiple_of(3));
                     *seen.entry(x as u64).or_insert(0u32) += 1;
                 }
             }
