@@ -149,7 +149,7 @@ def test_bad_arguments_are_named(tmp_path):
         return Nearer()
 
     for call, match in [
-        (lambda: steadfast.train("pop", "Pendulum-v1", out=tmp_path), "did you mean 'ppo'"),
+        (lambda: steadfast.train("pppo", "Pendulum-v1", out=tmp_path), "did you mean 'ppo'"),
         (lambda: steadfast.train("ppo", "Pendulun-v1", out=tmp_path), "did you mean 'Pendulum-v1'"),
         (lambda: steadfast.train("ppo", "Pendulum-v1", options={"gama": 1}, out=tmp_path), "did you mean 'gamma'"),
         (lambda: steadfast.train("ppo", local, out=tmp_path), "top of a module"),
