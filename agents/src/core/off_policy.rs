@@ -18,7 +18,7 @@ use super::policy::{Critic, Net};
 use super::profile::{self, Stage};
 use super::replay::{Replay, Transition, Transitions};
 use super::squashed::{ActorLoss, Draw, Logarithm, Squashed};
-use super::weights::{Mean, read};
+use super::weights::{Mean, Scalar, read};
 use crate::{AgentError, BuildError, Metrics, Setup};
 
 /// What the actor learns from.
@@ -269,7 +269,7 @@ impl Learner {
         Self { adam: Adam::new(critic.len(), 1e-8, device), critic }
     }
 
-    fn fit(&mut self, inputs: &[f32], targets: &[f32], lr: f64, device: &Device) -> super::weights::Scalar {
+    fn fit(&mut self, inputs: &[f32], targets: &[f32], lr: f64, device: &Device) -> Scalar {
         let loss = self.critic.regress(inputs, targets, device);
         self.adam.step(&mut self.critic.weights, lr);
         loss
