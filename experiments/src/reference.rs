@@ -74,6 +74,11 @@ fn curves_agree_with_stable_baselines3_on_robots() {
     curves_agree("sb3-mujoco", &["ppo", "trpo"], &tasks);
 }
 
+#[test]
+fn sac_agrees_with_stable_baselines3() {
+    curves_agree("sb3-sac", &["sac"], &[("Pendulum-v1", 20_000)]);
+}
+
 /// Final scores of the default presets, 10 seeds, 100 greedy episodes.
 #[test]
 fn default_presets_hold_their_thresholds() {
