@@ -125,7 +125,7 @@ impl Agent for MdpoOff {
     }
 
     fn steps_per_iteration(&self) -> u64 {
-        (self.config.off_policy.num_envs * self.config.off_policy.horizon) as u64
+        self.core.batch_len() as u64
     }
 
     fn iterate(&mut self, envs: &mut VecEnv) -> Result<Metrics, AgentError> {
@@ -204,58 +204,7 @@ mod tests {
     use crate::core::device::Device;
     use crate::core::mlp::{Activation, Init};
     use crate::core::squashed::Draw;
-    use crate::core::testing::{close, devices, normals, rng};
-    use crate::core::weights::read;
-    use crate::sac::SoftValue;
-
-    const ROWS: usize = 32;
-
-    fn actor(device: &Device, logarithm: Logarithm, index: u64) -> Squashed {
-        let actor = Squashed::new(3, 2, &[8], Activation::Relu, Init::Pytorch, &mut rng(0), device);
-        let mut actor = actor.with_logarithm(logarithm);
-        actor.weights.set(normals(actor.len(), index).iter().map(|x| 0.4 * x).collect());
-        actor
-    }
-
-    /// Loss and gradient on the same states, noise and values, whatever the loss.
-    fn step(device: &Device, logarithm: Logarithm, loss: &impl ActorLoss) -> (f64, Vec<f32>) {
-        let (mut actor, old) = (actor(device, logarithm, 1), actor(device, logarithm, 2));
-        let obs = normals(3 * ROWS, 3);
-        let mut draw = Draw::with_noise(normals(2 * ROWS, 4));
-        actor.draw(&obs, &mut draw);
-        old.remember(&obs, &mut draw);
-        let value = actor.grad(&obs, &mut draw, &normals(ROWS, 5), &normals(2 * ROWS, 6), loss);
-        (read([value])[0], actor.weights.grad_to_host())
-    }
-
-    fn loss(kl_coef: f64, entropy_coef: f64, tsallis_q: f64) -> ProximalSoftValue {
-        ProximalSoftValue { kl_coef, entropy_coef, tsallis_q, regularizer: 0.0 }
-    }
-
-    #[test]
-    fn at_equal_weights_the_loss_is_that_of_sac() {
-        for device in devices() {
-            let ours = step(&device, Logarithm::NATURAL, &loss(0.2, 0.2, 1.0));
-            let sac = step(&device, Logarithm::NATURAL, &SoftValue { temperature: 0.2 });
-            close(&[ours.0], &[sac.0], 1e-6);
-            close(&ours.1, &sac.1, 1e-6);
-            let other = step(&device, Logarithm::NATURAL, &loss(0.5, 0.2, 1.0));
-            assert!(other.1.iter().zip(&sac.1).any(|(a, b)| (a - b).abs() > 1e-2), "the old policy counts");
-        }
-    }
-
-    #[test]
-    fn the_tsallis_variant_tends_to_the_kl_variant() {
-        let distance = |q: f64| {
-            let tsallis = step(&Device::cpu(), Logarithm { q, floor: 0.0 }, &loss(0.5, 0.2, q));
-            let kl = step(&Device::cpu(), Logarithm::NATURAL, &loss(0.5, 0.2, 1.0));
-            let far = |(a, b): (&f32, &f32)| f64::from((a - b).abs());
-            tsallis.1.iter().zip(&kl.1).map(far).fold((tsallis.0 - kl.0).abs(), f64::max)
-        };
-        // Of order q − 1.
-        let far = [1.1, 1.01, 1.001].map(distance);
-        assert!(far[0] > 0.01 && far[1] < 0.2 * far[0] && far[2] < 0.2 * far[1], "{far:?}");
-    }
+    use crate::core::testing::{close, rng};
 
     /// With π_old normal (before squashing) and Q(a) = −½ k (u − b)² − λ ln(1 − a²), a = tanh u, the exact step π_old^(1−λt)
     /// exp(t Q) is of the same family: precisions add.
@@ -263,6 +212,8 @@ mod tests {
     fn many_steps_on_a_bandit_reach_the_mirror_descent_step() {
         let (k, b) = (1.5f64, 0.6);
         for (t, lambda) in [(0.8, 0.0), (0.8, 0.4), (2.0, 0.5)] {
+            let (kl_coef, entropy_coef) = (1.0 / t, lambda);
+            let loss = ProximalSoftValue { kl_coef, entropy_coef, tsallis_q: 1.0, regularizer: 0.0 };
             let device = Device::cpu();
             let new = |mean: f64, std: f64| {
                 let mut actor =
@@ -294,7 +245,7 @@ mod tests {
                         (q as f32, slope as f32)
                     };
                     let (q, slope): (Vec<f32>, Vec<f32>) = draw.actions.iter().map(judge).unzip();
-                    actor.grad(&obs, &mut draw, &q, &slope, &loss(1.0 / t, lambda, 1.0));
+                    actor.grad(&obs, &mut draw, &q, &slope, &loss);
                     adam.step(&mut actor.weights, 0.03 * (1.0 - f64::from(i) / 1500.0));
                 }
                 let p = actor.weights.to_host();

@@ -105,7 +105,7 @@ impl Agent for Sac {
     }
 
     fn steps_per_iteration(&self) -> u64 {
-        (self.config.off_policy.num_envs * self.config.off_policy.horizon) as u64
+        self.core.batch_len() as u64
     }
 
     fn iterate(&mut self, envs: &mut VecEnv) -> Result<Metrics, AgentError> {

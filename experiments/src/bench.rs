@@ -470,7 +470,7 @@ impl Floor {
             grads: weights(),
             d_values: values(),
             moments: std::array::from_fn(|i| [0, 1].map(|_| vec![0.0; sizes[i] * sizes[i + 1]])),
-            d_inputs: Vec::new(),
+            d_inputs: vec![0.0; rows * inputs],
         }
     }
 
@@ -495,10 +495,7 @@ impl Floor {
             kernels::relu_backward(&self.values[i - 1], &mut before[i - 1]);
         }
         let sizes = Sizes { m: self.rows, n: self.sizes[0], k: self.sizes[1] };
-        let mut d_inputs = std::mem::take(&mut self.d_inputs);
-        d_inputs.resize(self.rows * self.sizes[0], 0.0);
-        kernels::product(&self.d_values[0], &self.weights[0], Start::Zero, &mut d_inputs, sizes);
-        self.d_inputs = d_inputs;
+        kernels::product(&self.d_values[0], &self.weights[0], Start::Zero, &mut self.d_inputs, sizes);
     }
 
     fn update(&mut self, obs: &[f32]) {

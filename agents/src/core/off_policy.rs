@@ -13,10 +13,11 @@ use steadfast_envs::{Space, Spec, State, VecEnv};
 use super::adam::Adam;
 use super::device::Device;
 use super::mlp::{Activation, Init};
-use super::on_policy::TimeLimit;
+use super::on_policy::{TimeLimit, only_agent};
 use super::policy::{Critic, Net};
 use super::profile::{self, Stage};
 use super::replay::{Replay, Transition, Transitions};
+use super::rollout::{advance_noise, finite_obs, finite_rewards};
 use super::squashed::{ActorLoss, Draw, Logarithm, Squashed};
 use super::weights::{Mean, Scalar, read};
 use crate::{AgentError, BuildError, Metrics, Setup};
@@ -234,9 +235,7 @@ struct ActionBounds {
 impl ActionBounds {
     fn new(spec: &Spec) -> Result<Self, BuildError> {
         let cannot = |why: String| BuildError::CannotAct { env: spec.id.clone(), why };
-        let [agent] = spec.agents.as_slice() else {
-            return Err(cannot(format!("it has {} agents and this agent plays one", spec.agents.len())));
-        };
+        let agent = only_agent(spec)?;
         let Space::Box { low, high } = &agent.action else {
             return Err(cannot(format!(
                 "its action space is {} and this agent acts in boxes only; `ppo`, `trpo` and `mdpo` can act in it",
@@ -325,6 +324,11 @@ impl ActorCritics {
         })
     }
 
+    /// Environment steps of one iteration.
+    pub fn batch_len(&self) -> usize {
+        self.config.num_envs * self.config.horizon
+    }
+
     /// The replay buffer.
     pub fn replay(&self) -> &Replay {
         &self.replay
@@ -342,11 +346,9 @@ impl ActorCritics {
     pub fn act(&mut self, envs: &mut VecEnv) -> Result<usize, AgentError> {
         profile::enter(Stage::Inference);
         let c = &self.config;
+        finite_obs(envs)?;
         self.obs.clear();
         self.obs.extend_from_slice(envs.obs());
-        if !self.obs.iter().all(|x| x.is_finite()) {
-            return Err(AgentError::NonFinite { what: "an observation", step: envs.steps() });
-        }
         let (n, a) = (c.num_envs, self.bounds.half.len());
         if envs.steps() < c.learning_starts as u64 {
             self.acting.actions.resize(n * a, 0.0);
@@ -357,21 +359,13 @@ impl ActorCritics {
             self.acting.actions = actions;
         } else {
             self.actor.draw(&self.obs, &mut self.acting);
-            // ε ← ρ ε + √(1 − ρ²) ξ, ξ ~ N(0, 1): each ε is standard normal, whatever ρ.
-            let rho = c.noise_correlation as f32;
-            let fresh = (1.0 - rho * rho).sqrt();
-            for e in &mut self.acting.noise {
-                let xi: f32 = StandardNormal.sample(&mut self.action_rng);
-                *e = rho * *e + fresh * xi;
-            }
+            advance_noise(&mut self.acting.noise, c.noise_correlation as f32, &mut self.action_rng);
         }
         self.bounds.scale(&self.acting.actions, &mut self.env_actions);
         profile::enter(Stage::Environment);
         envs.step(&self.env_actions);
         profile::enter(Stage::Update);
-        if !envs.rewards().iter().all(|r| r.is_finite()) {
-            return Err(AgentError::NonFinite { what: "a reward", step: envs.steps() });
-        }
+        finite_rewards(envs)?;
         let o = self.obs.len() / n;
         for i in 0..n {
             let (terminated, truncated) = (envs.terminated()[i], envs.truncated()[i]);

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 use serde::{Deserialize, Serialize};
 use steadfast_envs::rng::{self, Purpose, Rng};
-use steadfast_envs::{Spec, State, VecEnv};
+use steadfast_envs::{AgentSpec, Spec, State, VecEnv};
 
 use super::adam::Adam;
 use super::advantages::{Trajectory, explained_variance, gae};
@@ -333,13 +333,22 @@ pub struct CriticFit {
 }
 
 fn head_for(spec: &Spec) -> Result<Head, BuildError> {
-    let cannot = |why: String| BuildError::CannotAct { env: spec.id.clone(), why };
-    let [agent] = spec.agents.as_slice() else {
-        return Err(cannot(format!("it has {} agents and this agent plays one", spec.agents.len())));
-    };
-    Head::for_space(&agent.action).filter(|h| h.outputs() > 0).ok_or_else(|| {
-        cannot(format!("its action space is {} and this agent has no head for it", agent.action))
+    let agent = only_agent(spec)?;
+    Head::for_space(&agent.action).filter(|h| h.outputs() > 0).ok_or_else(|| BuildError::CannotAct {
+        env: spec.id.clone(),
+        why: format!("its action space is {} and this agent has no head for it", agent.action),
     })
+}
+
+/// The one agent of a plain task.
+pub(super) fn only_agent(spec: &Spec) -> Result<&AgentSpec, BuildError> {
+    match spec.agents.as_slice() {
+        [agent] => Ok(agent),
+        agents => Err(BuildError::CannotAct {
+            env: spec.id.clone(),
+            why: format!("it has {} agents and this agent plays one", agents.len()),
+        }),
+    }
 }
 
 #[cfg(all(test, feature = "cpu"))]

@@ -10,7 +10,7 @@ use super::density::{self, Density, HostSample};
 use super::device::{Device, to_host};
 use super::dist::{Dist, Head};
 use super::kernels;
-use super::loss::{Dual, PolicyLoss, Sample, ValueLoss};
+use super::loss::{Dual, PolicyLoss, Sample, SquaredError, ValueLoss};
 use super::mlp::slices::Workspace;
 use super::mlp::{Activation, Init, Mlp, Pass};
 use super::trust_region::dot;
@@ -480,67 +480,62 @@ impl Critic {
 
     /// Mean of `loss` over `rows`; its gradient goes to [`Self::weights`].
     pub fn grad(&mut self, rows: &Rows, loss: &impl ValueLoss) -> Scalar {
-        match (&mut self.weights.params, &mut self.weights.grad, rows) {
-            (Vector::Host(params), Vector::Host(grad), Rows::Host(rows)) => {
-                self.mlp.forward_slices(params, &rows.obs, &mut self.work);
-                let (values, d_values) = self.work.outputs();
-                let share = 1.0 / rows.ret.len() as f32;
-                let mut sum = 0.0;
-                for i in 0..values.len() {
-                    let value = Dual::<1>::variable(values[i], 0);
-                    let constants = [rows.ret[i], rows.value_old[i]].map(Dual::constant);
-                    let row = loss.row(value, constants[0], constants[1]);
-                    sum += f64::from(row.value);
-                    d_values[i] = row.slope[0] * share;
-                }
-                self.mlp.vjp_slices(params, &rows.obs, &mut self.work, grad);
-                Scalar::Host(sum / rows.ret.len() as f64)
-            }
-            (Vector::Tensor(params), grad, Rows::Tensor(rows)) => {
-                let [batch, _] = rows.obs.dims();
-                let (values, pass) = self.mlp.forward(params, rows.obs.clone());
-                let values = values.reshape([batch]).autodiff().require_grad(); // [B]
-                let constant = |t: &Tensor<1>| t.clone().autodiff();
-                let loss = loss.row(values.clone(), constant(&rows.ret), constant(&rows.value_old)).mean();
-                let gradients = loss.backward();
-                let d_values = values.grad(&gradients).unwrap_or_else(|| values.clone().inner().zeros_like());
-                *grad = Vector::Tensor(self.mlp.vjp(params, &pass, d_values.reshape([batch, 1])));
-                Scalar::Tensor(loss.inner())
-            }
-            _ => apart(),
+        match rows {
+            Rows::Host(rows) => self.grad_slices(&rows.obs, &rows.ret, &rows.value_old, loss),
+            Rows::Tensor(rows) => self.grad_tensor(&rows.obs, &rows.ret, &rows.value_old, loss),
         }
     }
 
     /// Mean of ½ (V(x) − y)² over inputs x `[B, I]` and targets y `[B]` in host memory; its gradient goes to
     /// [`Self::weights`].
     pub fn regress(&mut self, inputs: &[f32], targets: &[f32], device: &Device) -> Scalar {
-        let rows = targets.len();
         // One number a row, never a row of numbers.
-        assert_eq!(inputs.len(), rows * self.mlp.inputs());
-        match (&mut self.weights.params, &mut self.weights.grad) {
-            (Vector::Host(params), Vector::Host(grad)) => {
-                self.mlp.forward_slices(params, inputs, &mut self.work);
-                let (values, d_values) = self.work.outputs();
-                let share = 1.0 / rows as f32;
-                let mut sum = 0.0;
-                for i in 0..rows {
-                    let error = values[i] - targets[i];
-                    sum += f64::from(0.5 * error * error);
-                    d_values[i] = error * share;
-                }
-                self.mlp.vjp_slices(params, inputs, &mut self.work, grad);
-                Scalar::Host(sum / rows as f64)
-            }
-            (Vector::Tensor(params), grad) => {
-                let x = device.matrix(inputs.to_vec(), self.mlp.inputs());
-                let (values, pass) = self.mlp.forward(params, x);
-                let error = values.reshape([rows]) - device.vector(targets.to_vec()); // [B]
-                let d_values = (error.clone() / rows as f64).reshape([rows, 1]);
-                *grad = Vector::Tensor(self.mlp.vjp(params, &pass, d_values));
-                Scalar::Tensor(error.square().mean() * 0.5)
-            }
-            _ => apart(),
+        assert_eq!(inputs.len(), targets.len() * self.mlp.inputs());
+        // Unclipped: old values do not count.
+        let loss = SquaredError { clip: 0.0, weight: 0.5 };
+        if device.is_cpu() {
+            return self.grad_slices(inputs, targets, targets, &loss);
         }
+        let targets = device.vector(targets.to_vec());
+        self.grad_tensor(&device.matrix(inputs.to_vec(), self.mlp.inputs()), &targets, &targets, &loss)
+    }
+
+    fn grad_slices(&mut self, x: &[f32], ret: &[f32], value_old: &[f32], loss: &impl ValueLoss) -> Scalar {
+        let (Vector::Host(params), Vector::Host(grad)) = (&self.weights.params, &mut self.weights.grad)
+        else {
+            apart()
+        };
+        self.mlp.forward_slices(params, x, &mut self.work);
+        let (values, d_values) = self.work.outputs();
+        let share = 1.0 / ret.len() as f32;
+        let mut sum = 0.0;
+        for i in 0..values.len() {
+            let value = Dual::<1>::variable(values[i], 0);
+            let row = loss.row(value, Dual::constant(ret[i]), Dual::constant(value_old[i]));
+            sum += f64::from(row.value);
+            d_values[i] = row.slope[0] * share;
+        }
+        self.mlp.vjp_slices(params, x, &mut self.work, grad);
+        Scalar::Host(sum / ret.len() as f64)
+    }
+
+    fn grad_tensor(
+        &mut self,
+        x: &Tensor<2>,
+        ret: &Tensor<1>,
+        value_old: &Tensor<1>,
+        loss: &impl ValueLoss,
+    ) -> Scalar {
+        let Vector::Tensor(params) = &self.weights.params else { apart() };
+        let [batch, _] = x.dims();
+        let (values, pass) = self.mlp.forward(params, x.clone());
+        let values = values.reshape([batch]).autodiff().require_grad(); // [B]
+        let constant = |t: &Tensor<1>| t.clone().autodiff();
+        let loss = loss.row(values.clone(), constant(ret), constant(value_old)).mean();
+        let gradients = loss.backward();
+        let d_values = values.grad(&gradients).unwrap_or_else(|| values.clone().inner().zeros_like());
+        self.weights.grad = Vector::Tensor(self.mlp.vjp(params, &pass, d_values.reshape([batch, 1])));
+        Scalar::Tensor(loss.inner())
     }
 
     /// Derivative of Σ `weights` ∘ V(x) with respect to the inputs x `[B, I]` that [`Self::values`] was last asked
@@ -632,7 +627,7 @@ mod tests {
     };
     use super::super::weights::{read, read_both};
     use super::*;
-    use crate::core::loss::{Real, SquaredError};
+    use crate::core::loss::Real;
 
     const ROWS: usize = 4;
 

@@ -94,9 +94,7 @@ impl Collector {
             profile::enter(Stage::Environment);
             envs.step(actions);
             profile::enter(Stage::Inference);
-            if !envs.rewards().iter().all(|r| r.is_finite()) {
-                return Err(AgentError::NonFinite { what: "a reward", step: envs.steps() });
-            }
+            finite_rewards(envs)?;
             self.observe(envs)?;
             let (terminated, truncated) = (envs.terminated(), envs.truncated());
             let ended = terminated.iter().zip(truncated).map(|(a, b)| *a || *b);
@@ -107,7 +105,7 @@ impl Collector {
                 let row = &envs.final_obs()[i * obs_len..(i + 1) * obs_len];
                 self.obs_normalizer.extend(row, &mut rollout.final_obs);
             }
-            self.advance_noise();
+            advance_noise(&mut self.noise, self.noise_correlation, &mut self.rng);
         }
         rollout.last_obs.extend_from_slice(&self.obs);
         Ok(())
@@ -119,23 +117,11 @@ impl Collector {
     }
 
     fn observe(&mut self, envs: &VecEnv) -> Result<(), AgentError> {
-        if !envs.obs().iter().all(|x| x.is_finite()) {
-            return Err(AgentError::NonFinite { what: "an observation", step: envs.steps() });
-        }
+        finite_obs(envs)?;
         self.obs_normalizer.update(envs.obs());
         self.obs.clear();
         self.obs_normalizer.extend(envs.obs(), &mut self.obs);
         Ok(())
-    }
-
-    /// ε ← ρ ε + √(1 − ρ²) ξ, ξ ~ N(0, 1): each ε is standard normal, whatever ρ.
-    fn advance_noise(&mut self) {
-        let rho = self.noise_correlation;
-        let fresh = (1.0 - rho * rho).sqrt();
-        for e in &mut self.noise {
-            let xi: f32 = StandardNormal.sample(&mut self.rng);
-            *e = rho * *e + fresh * xi;
-        }
     }
 
     /// Saves the normalisers, the noise, the stream and the current observations.
@@ -161,6 +147,31 @@ impl Collector {
         self.obs = state.f32("obs", if started { obs_len } else { 0 })?.to_vec();
         Ok(())
     }
+}
+
+/// ε ← ρ ε + √(1 − ρ²) ξ, ξ ~ N(0, 1): each ε is standard normal, whatever ρ.
+pub(super) fn advance_noise(noise: &mut [f32], rho: f32, rng: &mut Rng) {
+    let fresh = (1.0 - rho * rho).sqrt();
+    for e in noise {
+        let xi: f32 = StandardNormal.sample(rng);
+        *e = rho * *e + fresh * xi;
+    }
+}
+
+/// Fails when an observation is not finite.
+pub(super) fn finite_obs(envs: &VecEnv) -> Result<(), AgentError> {
+    if envs.obs().iter().all(|x| x.is_finite()) {
+        return Ok(());
+    }
+    Err(AgentError::NonFinite { what: "an observation", step: envs.steps() })
+}
+
+/// Fails when a reward is not finite.
+pub(super) fn finite_rewards(envs: &VecEnv) -> Result<(), AgentError> {
+    if envs.rewards().iter().all(|r| r.is_finite()) {
+        return Ok(());
+    }
+    Err(AgentError::NonFinite { what: "a reward", step: envs.steps() })
 }
 
 #[cfg(all(test, feature = "cpu"))]

@@ -617,7 +617,7 @@ mod tests {
             actor.weights.set(vec![0.0, 0.0, 0.1, raw]);
             let mut draw = Draw::with_noise(vec![0.5]);
             actor.draw(&[1.0], &mut draw);
-            actor.grad(&[1.0], &mut draw, &[0.0], &[0.0], &crate::sac::SoftValue { temperature: 1.0 });
+            actor.grad(&[1.0], &mut draw, &[0.0], &[0.0], &Everything);
             assert_eq!(actor.weights.grad_to_host()[3] == 0.0, cut, "{raw}");
             assert_eq!(draw.std[0], exp(f32::clamp(raw, -20.0, 2.0)));
         }
