@@ -99,11 +99,6 @@ pub fn table(id: &str, given: &[(&str, &str)], episodes: usize, seed: u64) -> Re
     Ok(text)
 }
 
-/// Where `score` lies between `random` (0) and `best` (1).
-pub fn normalized(score: f64, random: f64, best: f64) -> f64 {
-    (score - random) / (best - random)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,8 +112,6 @@ mod tests {
         assert!((score.mean - 2.0).abs() < 4.0 * score.error, "{score:?}");
         let deviation = (8.0f64 * 0.25 * 0.75).sqrt();
         assert!((score.error / (deviation / 2000f64.sqrt()) - 1.0).abs() < 0.1, "{score:?}");
-        assert_eq!(normalized(score.mean, score.mean, 8.0), 0.0);
-        assert_eq!(normalized(8.0, score.mean, 8.0), 1.0);
     }
 
     #[test]

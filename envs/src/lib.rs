@@ -26,6 +26,7 @@ pub mod compare;
 pub mod mujoco;
 pub mod options;
 pub mod particle;
+pub mod pen;
 pub mod probe;
 pub mod rng;
 pub mod scene;
@@ -310,11 +311,11 @@ macro_rules! particle {
         Entry {
             id: $id,
             summary: $summary,
-            make: || Box::new(particle::$task::default().env()),
+            make: || Box::new(particle::Particle::new(particle::$task::default())),
             options: |given| Ok(particle::$task::of($id, given)?.list()),
             maker: |given| {
                 let task = particle::$task::of($id, given)?;
-                Ok(Box::new(move || Box::new(task.clone().env())))
+                Ok(Box::new(move || Box::new(particle::Particle::new(task.clone()))))
             },
         }
     };

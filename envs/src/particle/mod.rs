@@ -31,6 +31,7 @@ use rand::RngExt as _;
 use world::{Body, DAMPING, DT, World};
 
 use crate::options::{Options, choice};
+use crate::pen::Pen;
 use crate::scene::{Paint, Shape, ball, line};
 use crate::{AgentSpec, Env, Graph, GraphShape, Rng, Scene, Space, Spec, State, StateError};
 
@@ -68,6 +69,17 @@ impl From<TwoDialects> for Dialect {
     }
 }
 
+/// What all tasks leave to their user.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Version.
+    pub dialect: Dialect,
+    /// Whether actions are numbers.
+    pub continuous: bool,
+    /// Time limit in steps.
+    pub max_cycles: usize,
+}
+
 /// What makes a task of the shared world.
 pub trait Scenario: Options + Send + Sync + 'static {
     /// Registered name.
@@ -79,12 +91,8 @@ pub trait Scenario: Options + Send + Sync + 'static {
     /// Name of the comparator that knows everything.
     const INFORMED: &'static str;
 
-    /// Version.
-    fn dialect(&self) -> Dialect;
-    /// Whether actions are numbers.
-    fn continuous(&self) -> bool;
-    /// Time limit in steps.
-    fn max_cycles(&self) -> usize;
+    /// What all tasks leave to their user.
+    fn rules(&self) -> Rules;
     /// Bodies, and the size of the vocabulary.
     fn world(&self) -> World;
     /// Name of an agent, and whether it speaks.
@@ -102,24 +110,6 @@ pub trait Scenario: Options + Send + Sync + 'static {
     /// Lines of the picture beside the bodies.
     fn links(&self, _world: &World, _goals: &[usize]) -> Vec<Shape> {
         Vec::new()
-    }
-}
-
-/// Writes an observation number by number.
-pub struct Pen<'a> {
-    rest: &'a mut [f32],
-}
-
-impl Pen<'_> {
-    fn number(&mut self, x: f64) {
-        if let Some((first, rest)) = std::mem::take(&mut self.rest).split_first_mut() {
-            *first = x as f32;
-            self.rest = rest;
-        }
-    }
-
-    fn numbers(&mut self, x: &[f64]) {
-        x.iter().for_each(|x| self.number(*x));
     }
 }
 
@@ -143,12 +133,12 @@ impl<S: Scenario> Particle<S> {
         let agent = |i: usize| {
             // The observation is as long as what is written of it.
             let mut scratch = [0.0; LONGEST];
-            let mut pen = Pen { rest: &mut scratch };
+            let mut pen = Pen::on(&mut scratch, f64::INFINITY);
             task.observe(&world, &goals, i, &mut pen);
-            let len = LONGEST - pen.rest.len();
+            let len = LONGEST - pen.left();
             let (name, speaks) = task.role(i);
             let (moves, words) = (world.bodies[i].force > 0.0, if speaks { world.words } else { 0 });
-            let action = if task.continuous() {
+            let action = if task.rules().continuous {
                 Space::uniform(if moves { MOVES } else { 0 } + words, 0.0, 1.0)
             } else {
                 Space::Discrete(if moves { MOVES } else { 1 } * words.max(1))
@@ -159,7 +149,7 @@ impl<S: Scenario> Particle<S> {
         let spec = Spec {
             id: S::ID.to_owned(),
             agents,
-            max_steps: Some(task.max_cycles()),
+            max_steps: Some(task.rules().max_cycles),
             reward_threshold: None,
             reward_range: (f64::NEG_INFINITY, f64::INFINITY),
             clips_actions: false,
@@ -172,7 +162,7 @@ impl<S: Scenario> Particle<S> {
     }
 
     fn observe(&self, obs: &mut [f32]) {
-        let mut pen = Pen { rest: obs };
+        let mut pen = Pen::on(obs, f64::INFINITY);
         for agent in 0..self.world.agents() {
             self.task.observe(&self.world, &self.goals, agent, &mut pen);
         }
@@ -180,7 +170,7 @@ impl<S: Scenario> Particle<S> {
 
     /// Turns the joint action into forces and words.
     fn decode(&mut self, action: &[f64]) {
-        let (world, dialect, continuous) = (&mut self.world, self.task.dialect(), self.task.continuous());
+        let (world, Rules { dialect, continuous, .. }) = (&mut self.world, self.task.rules());
         let mut rest = action;
         for i in 0..world.agents() {
             let (own, others) = rest.split_at(self.spec.agents[i].action.len());
@@ -208,7 +198,7 @@ impl<S: Scenario> Particle<S> {
 
     /// Writes the action of agent `i` that coasts closest to `target`, and says `word`.
     fn head_for(&self, i: usize, target: [f64; 2], word: usize, action: &mut [f64]) {
-        let (world, dialect) = (&self.world, self.task.dialect());
+        let (world, dialect) = (&self.world, self.task.rules().dialect);
         let force = world.bodies[i].force;
         let values = if force > 0.0 { MOVES } else { 1 };
         // With no further push a body goes DT v (1 + (1 − DAMPING) + …) after a step.
@@ -219,7 +209,7 @@ impl<S: Scenario> Particle<S> {
             target[axis] - world.position[i][axis] - reach * world.velocity[i][axis]
         });
         let gain = coast * DT * force;
-        if self.task.continuous() {
+        if self.task.rules().continuous {
             action.fill(0.0);
             if force > 0.0 {
                 for axis in 0..2 {

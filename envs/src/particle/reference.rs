@@ -10,8 +10,9 @@
 //! - Never terminates; `max_cycles` steps.
 
 use super::world::{Body, World};
-use super::{Dialect, Particle, Pen, Scenario, TwoDialects};
+use super::{Rules, Scenario, TwoDialects};
 use crate::options::{Fraction, Steps, options};
+use crate::pen::Pen;
 use crate::scene::{Paint, Shape, line};
 
 /// Colours of the landmarks.
@@ -31,28 +32,13 @@ options! {
     }
 }
 
-impl Reference {
-    /// The environment with these options.
-    pub fn env(self) -> Particle<Self> {
-        Particle::new(self)
-    }
-}
-
 impl Scenario for Reference {
     const ID: &'static str = "particle/reference";
     const GOALS: usize = 2;
     const INFORMED: &'static str = "oracle";
 
-    fn dialect(&self) -> Dialect {
-        self.dialect.into()
-    }
-
-    fn continuous(&self) -> bool {
-        self.continuous
-    }
-
-    fn max_cycles(&self) -> usize {
-        self.max_cycles.0
+    fn rules(&self) -> Rules {
+        Rules { dialect: self.dialect.into(), continuous: self.continuous, max_cycles: self.max_cycles.0 }
     }
 
     fn world(&self) -> World {
@@ -65,12 +51,12 @@ impl Scenario for Reference {
     }
 
     fn observe(&self, world: &World, goals: &[usize], agent: usize, pen: &mut Pen) {
-        pen.numbers(&world.velocity[agent]);
+        pen.numbers(world.velocity[agent]);
         for landmark in 2..5 {
-            pen.numbers(&world.from_to(agent, landmark));
+            pen.numbers(world.from_to(agent, landmark));
         }
-        pen.numbers(&COLOURS[goals[agent]]);
-        pen.numbers(world.words_of(1 - agent));
+        pen.numbers(COLOURS[goals[agent]]);
+        pen.numbers(world.words_of(1 - agent).iter().copied());
     }
 
     fn reward(&self, world: &World, goals: &[usize], reward: &mut [f64]) {

@@ -9,8 +9,9 @@
 //! - Never terminates; `max_cycles` steps.
 
 use super::world::{Body, World};
-use super::{Dialect, Particle, Pen, Scenario, TwoDialects};
+use super::{Rules, Scenario, TwoDialects};
 use crate::options::{Steps, options};
+use crate::pen::Pen;
 use crate::scene::{Paint, Shape, line};
 
 /// Colours of the landmarks.
@@ -30,28 +31,13 @@ options! {
     }
 }
 
-impl SpeakerListener {
-    /// The environment with these options.
-    pub fn env(self) -> Particle<Self> {
-        Particle::new(self)
-    }
-}
-
 impl Scenario for SpeakerListener {
     const ID: &'static str = "particle/speaker-listener";
     const GOALS: usize = 1;
     const INFORMED: &'static str = "oracle";
 
-    fn dialect(&self) -> Dialect {
-        self.dialect.into()
-    }
-
-    fn continuous(&self) -> bool {
-        self.continuous
-    }
-
-    fn max_cycles(&self) -> usize {
-        self.max_cycles.0
+    fn rules(&self) -> Rules {
+        Rules { dialect: self.dialect.into(), continuous: self.continuous, max_cycles: self.max_cycles.0 }
     }
 
     fn world(&self) -> World {
@@ -66,13 +52,13 @@ impl Scenario for SpeakerListener {
 
     fn observe(&self, world: &World, goals: &[usize], agent: usize, pen: &mut Pen) {
         if agent == SPEAKER {
-            return pen.numbers(&COLOURS[goals[0]]);
+            return pen.numbers(COLOURS[goals[0]]);
         }
-        pen.numbers(&world.velocity[LISTENER]);
+        pen.numbers(world.velocity[LISTENER]);
         for landmark in 2..5 {
-            pen.numbers(&world.from_to(LISTENER, landmark));
+            pen.numbers(world.from_to(LISTENER, landmark));
         }
-        pen.numbers(world.words_of(SPEAKER));
+        pen.numbers(world.words_of(SPEAKER).iter().copied());
     }
 
     fn reward(&self, world: &World, goals: &[usize], reward: &mut [f64]) {

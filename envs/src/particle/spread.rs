@@ -15,8 +15,9 @@ use pathfinding::kuhn_munkres::kuhn_munkres_min;
 use pathfinding::matrix::Matrix;
 
 use super::world::{Body, World};
-use super::{Dialect, Particle, Pen, Scenario, disc};
+use super::{Dialect, Rules, Scenario, disc};
 use crate::options::{Few, Fraction, Steps, options};
+use crate::pen::Pen;
 use crate::scene::{Paint, Shape, line};
 
 options! {
@@ -35,27 +36,12 @@ options! {
     }
 }
 
-impl Spread {
-    /// The environment with these options.
-    pub fn env(self) -> Particle<Self> {
-        Particle::new(self)
-    }
-}
-
 impl Scenario for Spread {
     const ID: &'static str = "particle/spread";
     const INFORMED: &'static str = "oracle";
 
-    fn dialect(&self) -> Dialect {
-        self.dialect
-    }
-
-    fn continuous(&self) -> bool {
-        self.continuous
-    }
-
-    fn max_cycles(&self) -> usize {
-        self.max_cycles.0
+    fn rules(&self) -> Rules {
+        Rules { dialect: self.dialect, continuous: self.continuous, max_cycles: self.max_cycles.0 }
     }
 
     fn world(&self) -> World {
@@ -69,16 +55,16 @@ impl Scenario for Spread {
 
     fn observe(&self, world: &World, _: &[usize], agent: usize, pen: &mut Pen) {
         let n = world.agents();
-        pen.numbers(&world.velocity[agent]);
-        pen.numbers(&world.position[agent]);
+        pen.numbers(world.velocity[agent]);
+        pen.numbers(world.position[agent]);
         for landmark in n..2 * n {
-            pen.numbers(&world.from_to(agent, landmark));
+            pen.numbers(world.from_to(agent, landmark));
         }
         for other in (0..n).filter(|other| *other != agent) {
-            pen.numbers(&world.from_to(agent, other));
+            pen.numbers(world.from_to(agent, other));
         }
         for other in (0..n).filter(|other| *other != agent) {
-            pen.numbers(world.words_of(other));
+            pen.numbers(world.words_of(other).iter().copied());
         }
     }
 

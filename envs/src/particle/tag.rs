@@ -13,9 +13,10 @@
 //! out of the square.
 
 use super::world::World;
-use super::{Dialect, Particle, Pen, Scenario, TwoDialects, disc};
+use super::{Rules, Scenario, TwoDialects, disc};
 use crate::options::{Few, Steps, options};
 use crate::particle::world::Body;
+use crate::pen::Pen;
 
 options! {
     /// The task of this module.
@@ -36,11 +37,6 @@ options! {
 }
 
 impl Tag {
-    /// The environment with these options.
-    pub fn env(self) -> Particle<Self> {
-        Particle::new(self)
-    }
-
     fn prey_of(&self, world: &World) -> std::ops::Range<usize> {
         self.adversaries.0..world.agents()
     }
@@ -51,16 +47,8 @@ impl Scenario for Tag {
     const LANDMARK_REACH: f64 = 0.9;
     const INFORMED: &'static str = "chase";
 
-    fn dialect(&self) -> Dialect {
-        self.dialect.into()
-    }
-
-    fn continuous(&self) -> bool {
-        self.continuous
-    }
-
-    fn max_cycles(&self) -> usize {
-        self.max_cycles.0
+    fn rules(&self) -> Rules {
+        Rules { dialect: self.dialect.into(), continuous: self.continuous, max_cycles: self.max_cycles.0 }
     }
 
     fn world(&self) -> World {
@@ -83,16 +71,16 @@ impl Scenario for Tag {
     }
 
     fn observe(&self, world: &World, _: &[usize], agent: usize, pen: &mut Pen) {
-        pen.numbers(&world.velocity[agent]);
-        pen.numbers(&world.position[agent]);
+        pen.numbers(world.velocity[agent]);
+        pen.numbers(world.position[agent]);
         for obstacle in world.agents()..world.bodies.len() {
-            pen.numbers(&world.from_to(agent, obstacle));
+            pen.numbers(world.from_to(agent, obstacle));
         }
         for other in (0..world.agents()).filter(|other| *other != agent) {
-            pen.numbers(&world.from_to(agent, other));
+            pen.numbers(world.from_to(agent, other));
         }
         for other in self.prey_of(world).filter(|other| *other != agent) {
-            pen.numbers(&world.velocity[other]);
+            pen.numbers(world.velocity[other]);
         }
     }
 

@@ -23,9 +23,10 @@
 use rand::RngExt as _;
 
 use super::channel::{self, Surroundings};
-use super::pen::{Pen, decibels};
+use super::small::{CLIP, decibels};
 use super::{energy, picture, plan, radio};
 use crate::options::{Few, Limit, Options as _, Positive, Scale, Steps, choice, options};
+use crate::pen::Pen;
 use crate::{AgentSpec, Env, Graph, GraphShape, OptionError, Rng, Scene, Space, Spec, State, StateError};
 
 choice! {
@@ -244,7 +245,7 @@ impl Harvest {
 
     fn observe(&self, obs: &mut [f32]) {
         let (m, k, half) = (self.position.len(), self.sensors.len(), 0.5 * self.options.side.0);
-        let mut pen = Pen::on(obs);
+        let mut pen = Pen::on(obs, CLIP);
         for i in 0..m {
             let [x, y] = self.position[i];
             pen.numbers(self.own(i));
@@ -368,9 +369,9 @@ impl Env for Harvest {
     fn graph(&self, graph: Graph) {
         let (m, half) = (self.position.len(), 0.5 * self.options.side.0);
         graph.adjacency.fill(true);
-        let mut nodes = Pen::on(graph.nodes);
+        let mut nodes = Pen::on(graph.nodes, CLIP);
         (0..m).for_each(|i| nodes.numbers(self.own(i)));
-        let mut edges = Pen::on(graph.edges);
+        let mut edges = Pen::on(graph.edges, CLIP);
         for pair in 0..m * m {
             let (from, to) = (self.position[pair / m], self.position[pair % m]);
             edges.numbers([

@@ -21,11 +21,11 @@ pub mod channel;
 pub mod energy;
 pub mod harvest;
 pub mod mobility;
-mod pen;
 mod picture;
 pub mod plan;
 pub mod radio;
 mod schedule;
+mod small;
 pub mod trajectory;
 
 pub use bs::{Bs, BsOptions};

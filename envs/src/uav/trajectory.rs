@@ -29,11 +29,12 @@
 
 use rand::RngExt as _;
 
-use super::pen::{Pen, decibels};
 use super::radio::{self, IDLE};
 use super::schedule::{Schedule, least};
+use super::small::{CLIP, decibels};
 use super::{picture, plan};
 use crate::options::{Few, Options as _, Positive, Scale, Steps, choice, options};
+use crate::pen::Pen;
 use crate::{AgentSpec, Env, Graph, GraphShape, OptionError, Rng, Scene, Space, Spec, State, StateError};
 
 choice! {
@@ -242,7 +243,7 @@ impl Trajectory {
         let (m, k, half) = (self.position.len(), self.users.len(), 0.5 * self.options.side.0);
         let slots = self.options.steps.0 as f64;
         let least = self.least();
-        let mut pen = Pen::on(obs);
+        let mut pen = Pen::on(obs, CLIP);
         for (i, [x, y]) in self.position.iter().copied().enumerate() {
             pen.numbers([x / half - 1.0, y / half - 1.0, 1.0 - self.time as f64 / slots]);
             for [x_, y_] in (1..m).map(|step| self.position[(i + step) % m]) {
@@ -396,7 +397,7 @@ impl Env for Trajectory {
     fn graph(&self, graph: Graph) {
         let (m, half) = (self.position.len(), 0.5 * self.options.side.0);
         graph.adjacency.fill(true);
-        let mut nodes = Pen::on(graph.nodes);
+        let mut nodes = Pen::on(graph.nodes, CLIP);
         for [x, y] in &self.position {
             nodes.numbers([
                 x / half - 1.0,
@@ -404,7 +405,7 @@ impl Env for Trajectory {
                 1.0 - self.time as f64 / self.options.steps.0 as f64,
             ]);
         }
-        let mut edges = Pen::on(graph.edges);
+        let mut edges = Pen::on(graph.edges, CLIP);
         for pair in 0..m * m {
             let (from, to) = (self.position[pair / m], self.position[pair % m]);
             edges.numbers([

@@ -3,7 +3,8 @@
 use super::Bs;
 use super::radio::IDLE;
 use crate::Graph;
-use crate::uav::pen::{Pen, decibels, loudness};
+use crate::pen::Pen;
+use crate::uav::small::{CLIP, decibels, loudness};
 
 impl Bs {
     /// Place on the map in half sides from its middle, altitude in half sides.
@@ -34,7 +35,7 @@ impl Bs {
         let (m, k, n, shown) =
             (self.position.len(), self.rates.len(), options.subchannels.0, options.observed.0);
         let half = 0.5 * options.side.0;
-        let mut pen = Pen::on(obs);
+        let mut pen = Pen::on(obs, CLIP);
         for i in 0..m {
             let [x, y, z] = self.position[i];
             pen.numbers(self.own(i));
@@ -75,7 +76,7 @@ impl Bs {
 
     pub(super) fn write_state(&self, state: &mut [f32]) {
         let options = &self.options;
-        let mut pen = Pen::on(state);
+        let mut pen = Pen::on(state, CLIP);
         for (i, (p, v)) in self.position.iter().zip(&self.velocity).enumerate() {
             pen.numbers(self.scaled(*p));
             pen.numbers(v.map(|v| v / options.max_speed.0));
@@ -96,7 +97,7 @@ impl Bs {
 
     pub(super) fn write_graph(&self, graph: Graph) {
         let (m, k, hearing) = (self.position.len(), self.rates.len(), self.options.hearing.0);
-        let mut nodes = Pen::on(graph.nodes);
+        let mut nodes = Pen::on(graph.nodes, CLIP);
         for i in 0..m {
             nodes.numbers(self.own(i));
             let rate: f64 = self
@@ -109,7 +110,7 @@ impl Bs {
             nodes.number(rate * m as f64 / (k as f64 * self.reference));
         }
         let scale = if hearing.is_finite() { hearing } else { self.options.side.0 };
-        let mut edges = Pen::on(graph.edges);
+        let mut edges = Pen::on(graph.edges, CLIP);
         for i in 0..m {
             for j in 0..m {
                 let distance = self.distance(i, j);
