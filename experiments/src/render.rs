@@ -42,14 +42,11 @@ pub fn check(path: &Path) -> Result<()> {
 pub fn episode(agent: &dyn Agent, make: &dyn Fn() -> Box<dyn Env>, seed: u64, path: &Path) -> Result<()> {
     check(path)?;
     // Every moment of the episode, its start and its end included.
-    let (mut moments, mut trouble) = (Vec::new(), None);
-    play(agent, make, seed, 1, 1000, |_, env, _| match Moment::of(env) {
-        Ok(moment) => moments.push(moment),
-        Err(error) => trouble = Some(error),
+    let mut moments = Vec::new();
+    play(agent, make, seed, 1, 1000, |_, env, _| {
+        moments.push(Moment::of(env)?);
+        Ok(())
     })?;
-    if let Some(error) = trouble {
-        return Err(error);
-    }
     let bytes = if path.extension().is_some_and(|e| e == "gif") {
         gif(&moments)?
     } else {

@@ -545,14 +545,14 @@ pub struct Evaluation {
 /// `watch` sees the task of episode i when it starts, without rewards, and after each step, with one reward an agent.
 ///
 /// # Errors
-/// When an environment fails.
+/// When an environment fails, or `watch` does.
 pub fn play(
     agent: &dyn Agent,
     make: &dyn Fn() -> Box<dyn Env>,
     seed: u64,
     episodes: usize,
     longest: usize,
-    mut watch: impl FnMut(usize, &mut dyn Env, Option<&[f64]>),
+    mut watch: impl FnMut(usize, &mut dyn Env, Option<&[f64]>) -> Result<()>,
 ) -> Result<()> {
     let spec = make().spec().clone();
     let mut running: Vec<_> = (0..episodes)
@@ -560,14 +560,14 @@ pub fn play(
         .collect();
     for (i, env, rng, obs) in &mut running {
         env.reset(rng, obs);
-        watch(*i, env.as_mut(), None);
+        watch(*i, env.as_mut(), None)?;
     }
     let (mut obs_rows, mut drawn) = (Vec::new(), Vec::new());
     let (mut action, mut rewards) = (vec![0.0; spec.action_len()], vec![0.0; spec.agents.len()]);
     let mut act_rng = rng::stream(seed, Purpose::Eval, u64::MAX);
-    let mut fault = None;
+    let mut outcome = Ok(());
     for _ in 0..spec.max_steps.unwrap_or(longest) {
-        if running.is_empty() {
+        if running.is_empty() || outcome.is_err() {
             break;
         }
         obs_rows.clear();
@@ -579,14 +579,13 @@ pub fn play(
             spec.clip(&drawn[row.clone()], &mut action);
             row = row.end..row.end + action.len();
             let terminated = env.step(&action, rng, obs, &mut rewards);
-            watch(*i, env.as_mut(), Some(&rewards));
-            if terminated && fault.is_none() {
-                fault = env.fault().map(str::to_owned);
+            if outcome.is_ok() {
+                outcome = sound(env.fault()).and_then(|()| watch(*i, env.as_mut(), Some(&rewards)));
             }
             !terminated && !env.truncated()
         });
     }
-    sound(fault.as_deref())
+    outcome
 }
 
 /// Statistics of the returns of `episodes` episodes ([`play`]).
@@ -602,9 +601,11 @@ pub fn evaluate(
     let (mut returns, mut lengths) = (vec![0.0; episodes], vec![0usize; episodes]);
     // A task without a time limit is cut at a length that no evaluation should need.
     play(agent, make, seed, episodes, 100_000, |i, _, rewards| {
-        let Some(rewards) = rewards else { return };
-        returns[i] += rewards.iter().sum::<f64>();
-        lengths[i] += 1;
+        if let Some(rewards) = rewards {
+            returns[i] += rewards.iter().sum::<f64>();
+            lengths[i] += 1;
+        }
+        Ok(())
     })?;
     let n = episodes as f64;
     let mean = returns.iter().sum::<f64>() / n;
