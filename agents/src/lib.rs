@@ -32,6 +32,23 @@ pub struct Setup<'a> {
     pub device: Device,
 }
 
+/// What an agent sees of some episodes when it is asked to act, one row an episode.
+pub struct Seen<'a> {
+    /// Raw joint observations, `[rows, obs_len]`.
+    pub obs: &'a [f32],
+    /// Choices allowed, `[rows, mask_len]`; empty where all are.
+    pub masks: &'a [bool],
+    /// What [`Agent::act`] wrote one step earlier, all zero at the start of an episode, `[rows, memory_len]`.
+    pub memory: &'a mut [f32],
+}
+
+impl<'a> Seen<'a> {
+    /// Observations alone: everything is allowed, nothing is remembered.
+    pub fn only(obs: &'a [f32]) -> Self {
+        Self { obs, masks: &[], memory: &mut [] }
+    }
+}
+
 /// A learning algorithm.
 pub trait Agent: Send {
     /// Environment copies that the agent wants stepped together.
@@ -46,9 +63,14 @@ pub trait Agent: Send {
     /// [`AgentError::NonFinite`] when an observation, a reward or a loss is not a finite number.
     fn iterate(&mut self, envs: &mut VecEnv) -> Result<Metrics, AgentError>;
 
-    /// Evaluation actions `[rows, action_len]` for raw observations `[rows, obs_len]`: the most likely ones
-    /// for agents that learn. `rng` serves agents without a preference.
-    fn act(&self, obs: &[f32], actions: &mut [f32], rng: &mut Rng);
+    /// Evaluation actions `[rows, action_len]` for what is seen: the most likely ones for agents that learn. `rng` serves
+    /// agents without a preference.
+    fn act(&self, seen: &mut Seen, actions: &mut [f32], rng: &mut Rng);
+
+    /// Numbers that the agent carries from one step of an episode to the next while it acts ([`Seen::memory`]).
+    fn memory_len(&self) -> usize {
+        0
+    }
 
     /// Everything that the agent needs to go on exactly, but the contents of its replay buffer.
     fn save(&self) -> State;
@@ -128,6 +150,18 @@ pub enum AgentError {
     NonFinite {
         /// What is not finite.
         what: &'static str,
+        /// Environment steps taken.
+        step: u64,
+    },
+    /// A mask allows no value of a choice.
+    #[error(
+        "the mask of agent '{agent}' allows no value of its choice {choice} at step {step}; the environment must allow one"
+    )]
+    NoChoice {
+        /// Agent of the task.
+        agent: String,
+        /// Number of its choice, from 0.
+        choice: usize,
         /// Environment steps taken.
         step: u64,
     },

@@ -9,7 +9,8 @@ use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::{Rng, Space, State, VecEnv};
 
 use crate::config::at_least;
-use crate::{Agent, AgentError, BuildError, Metrics, Setup};
+use crate::core::rollout::some_choice;
+use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,7 +59,8 @@ impl Agent for Random {
     fn iterate(&mut self, envs: &mut VecEnv) -> Result<Metrics, AgentError> {
         let mut actions = vec![0.0; envs.len() * envs.spec().action_len()];
         for _ in 0..self.config.horizon {
-            sample(&self.spaces, &mut actions, &mut self.rng);
+            some_choice(envs)?;
+            sample(&self.spaces, envs.masks(), &mut actions, &mut self.rng);
             envs.step(&actions);
             if !envs.obs().iter().all(|x| x.is_finite()) || !envs.rewards().iter().all(|r| r.is_finite()) {
                 return Err(AgentError::NonFinite { what: "an observation or reward", step: envs.steps() });
@@ -67,8 +69,8 @@ impl Agent for Random {
         Ok(Metrics::default())
     }
 
-    fn act(&self, _obs: &[f32], actions: &mut [f32], rng: &mut Rng) {
-        sample(&self.spaces, actions, rng);
+    fn act(&self, seen: &mut Seen, actions: &mut [f32], rng: &mut Rng) {
+        sample(&self.spaces, seen.masks, actions, rng);
     }
 
     fn save(&self) -> State {
@@ -83,19 +85,20 @@ impl Agent for Random {
     }
 }
 
-/// Fills `actions` `[N, action_len]` with uniform samples.
-fn sample(spaces: &[Space], actions: &mut [f32], rng: &mut Rng) {
+/// Fills `actions` `[N, action_len]` with uniform samples of what `masks` allow.
+fn sample(spaces: &[Space], mut masks: &[bool], actions: &mut [f32], rng: &mut Rng) {
     let mut rest = actions;
     while !rest.is_empty() {
         for space in spaces {
             let (head, tail) = rest.split_at_mut(space.len());
-            sample_space(space, head, rng);
+            sample_space(space, &mut masks, head, rng);
             rest = tail;
         }
     }
 }
 
-fn sample_space(space: &Space, action: &mut [f32], rng: &mut Rng) {
+/// Takes its flags off the front of `masks`.
+fn sample_space(space: &Space, masks: &mut &[bool], action: &mut [f32], rng: &mut Rng) {
     match space {
         Space::Box { low, high } => {
             for ((a, low), high) in action.iter_mut().zip(low).zip(high) {
@@ -107,17 +110,29 @@ fn sample_space(space: &Space, action: &mut [f32], rng: &mut Rng) {
                 };
             }
         }
-        Space::Discrete(n) => action[0] = rng.random_range(0..*n) as f32,
+        Space::Discrete(n) => action[0] = choose(*n, masks, rng),
         Space::MultiDiscrete(sizes) => {
-            action.iter_mut().zip(sizes).for_each(|(a, n)| *a = rng.random_range(0..*n) as f32);
+            action.iter_mut().zip(sizes).for_each(|(a, n)| *a = choose(*n, masks, rng));
         }
         Space::Hybrid(parts) => {
             let mut rest = action;
             for part in parts {
                 let (head, tail) = rest.split_at_mut(part.len());
-                sample_space(part, head, rng);
+                sample_space(part, masks, head, rng);
                 rest = tail;
             }
         }
     }
+}
+
+/// One of `n` options, of those that the flags at the front of `masks` allow.
+fn choose(n: usize, masks: &mut &[bool], rng: &mut Rng) -> f32 {
+    if masks.is_empty() {
+        return rng.random_range(0..n) as f32;
+    }
+    let (flags, others) = masks.split_at(n);
+    *masks = others;
+    let allowed = flags.iter().filter(|flag| **flag).count();
+    let nth = rng.random_range(0..allowed.max(1));
+    (0..n).filter(|i| flags[*i]).nth(nth).unwrap_or(0) as f32
 }

@@ -22,7 +22,7 @@ use crate::core::adam::{Adam, Schedule};
 use crate::core::loss::{PolicyLoss, Sample};
 use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy};
 use crate::core::trust_region::{line_search, natural_direction, step_length};
-use crate::{Agent, AgentError, BuildError, Metrics, Setup};
+use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Order of the arguments of the KL divergence that the line search bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,8 +210,8 @@ impl Agent for Trpo {
         .finite(envs.steps())
     }
 
-    fn act(&self, obs: &[f32], actions: &mut [f32], _rng: &mut Rng) {
-        self.core.greedy(obs, actions);
+    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
+        self.core.greedy(seen, actions);
     }
 
     fn save(&self) -> State {

@@ -241,7 +241,7 @@ fn within(x: f64, low: f64, high: f64, slack: f64) -> Result<(), String> {
 pub(crate) fn random_action(spec: &Spec, mask: &[bool], rng: &mut Rng, action: &mut Vec<f64>) {
     let mut rest = mask;
     for agent in &spec.agents {
-        let flags = if spec.masked { agent.action.choices().iter().sum() } else { 0 };
+        let flags = if spec.masked { agent.action.flags() } else { 0 };
         let (own, others) = rest.split_at(flags);
         rest = others;
         agent.action.sample(own, rng, action);

@@ -145,11 +145,7 @@ impl Spec {
 
     /// Flags in one joint mask: all agents' choices one after another ([`Space::choices`]); 0 without masks.
     pub fn mask_len(&self) -> usize {
-        if self.masked {
-            self.agents.iter().map(|a| a.action.choices().iter().sum::<usize>()).sum()
-        } else {
-            0
-        }
+        if self.masked { self.agents.iter().map(|a| a.action.flags()).sum() } else { 0 }
     }
 }
 

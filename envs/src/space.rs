@@ -101,6 +101,35 @@ impl Space {
         }
     }
 
+    /// Flags of one mask: one for each value of each discrete choice.
+    pub fn flags(&self) -> usize {
+        match self {
+            Self::Box { .. } => 0,
+            Self::Discrete(n) => *n,
+            Self::MultiDiscrete(n) => n.iter().sum(),
+            Self::Hybrid(parts) => parts.iter().map(Self::flags).sum(),
+        }
+    }
+
+    /// The first choice of which `mask` `[flags]` allows no value.
+    pub fn blocked(&self, mask: &[bool]) -> Option<usize> {
+        self.blocked_from(&mut 0, &mut mask.iter())
+    }
+
+    fn blocked_from(&self, choice: &mut usize, flags: &mut std::slice::Iter<bool>) -> Option<usize> {
+        let mut blocked = |n: usize| {
+            *choice += 1;
+            let allowed = flags.by_ref().take(n).filter(|flag| **flag).count();
+            (allowed == 0).then(|| *choice - 1)
+        };
+        match self {
+            Self::Box { .. } => None,
+            Self::Discrete(n) => blocked(*n),
+            Self::MultiDiscrete(n) => n.iter().find_map(|n| blocked(*n)),
+            Self::Hybrid(parts) => parts.iter().find_map(|part| part.blocked_from(choice, flags)),
+        }
+    }
+
     /// Whether `x` is an element and all its choices are allowed by `mask`.
     pub fn allows(&self, x: &[f64], mask: &[bool]) -> bool {
         let mut rest = mask;
@@ -206,6 +235,20 @@ impl std::fmt::Display for Space {
 mod tests {
     use super::*;
     use crate::rng::{Purpose, stream};
+
+    #[test]
+    fn a_blocked_choice_is_named_by_its_number() {
+        let space = Space::Hybrid(vec![
+            Space::Discrete(2),
+            Space::uniform(1, 0.0, 1.0),
+            Space::MultiDiscrete(vec![1, 3]),
+        ]);
+        assert_eq!(space.flags(), 6);
+        assert_eq!(space.blocked(&[true; 6]), None);
+        assert_eq!(space.blocked(&[false, true, true, false, false, true]), None);
+        assert_eq!(space.blocked(&[false, true, true, false, false, false]), Some(2));
+        assert_eq!(space.blocked(&[false, false, true, true, true, true]), Some(0));
+    }
 
     #[test]
     fn clipping_moves_each_number_to_its_nearest_bound() {

@@ -324,7 +324,7 @@ fn update(show: &mut Show) -> Result<()> {
             let (mut work, mut actions) = (Workspace::default(), vec![0.0; rows * ACTIONS]);
             let mut floor = Floor::new(OBS, hidden, ACTIONS, rows);
             let (ours, bare) =
-                beside(|| policy.greedy(&obs, &mut work, &mut actions), || floor.forward(&obs));
+                beside(|| policy.greedy(&obs, &[], &mut work, &mut actions), || floor.forward(&obs));
             let name = format!("inference {OBS}-{hidden}-{hidden}-{ACTIONS} rows {rows}");
             show(vec![Line::new("update", name, "us", ours, "the bare arithmetic", bare)])?;
         }
@@ -338,6 +338,7 @@ fn update(show: &mut Show) -> Result<()> {
         let mut critic_adam = Adam::new(critic.len(), 1e-5, &device);
         let mut rows = Rows::Host(HostRows {
             obs: numbers(minibatch * OBS),
+            masks: Vec::new(),
             actions: numbers(minibatch * ACTIONS),
             old: numbers(minibatch * ACTIONS),
             log_std_old: vec![0.0; ACTIONS],

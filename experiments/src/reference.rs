@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use steadfast_agents::{Agent, AgentError, Metrics};
+use steadfast_agents::{Agent, AgentError, Metrics, Seen};
 use steadfast_envs::classic::double_integrator::{MAX_FORCE, finite_lqr};
 use steadfast_envs::{Rng, State, VecEnv};
 
@@ -145,9 +145,9 @@ impl Agent for Optimal {
     fn iterate(&mut self, _envs: &mut VecEnv) -> Result<Metrics, AgentError> {
         Ok(Metrics::default())
     }
-    fn act(&self, obs: &[f32], actions: &mut [f32], _rng: &mut Rng) {
+    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
         let gain = self.gains[self.step.replace(self.step.get() + 1)];
-        for (s, a) in obs.chunks_exact(2).zip(actions) {
+        for (s, a) in seen.obs.chunks_exact(2).zip(actions) {
             *a = (-(gain[0] * f64::from(s[0]) + gain[1] * f64::from(s[1])) / MAX_FORCE) as f32;
         }
     }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use steadfast_agents::core::profile::{self, STAGES, Stage};
-use steadfast_agents::{Agent, AgentError, Device, Metrics, Setup};
+use steadfast_agents::{Agent, AgentError, Device, Metrics, Seen, Setup};
 use steadfast_envs::rng::{self, Purpose};
-use steadfast_envs::{Env, Maker, State, VecEnv};
+use steadfast_envs::{Env, Maker, Rng, Spec, State, VecEnv};
 
 use crate::checkpoint;
 use crate::record::{
@@ -539,6 +539,28 @@ pub struct Evaluation {
     pub length: f64,
 }
 
+/// An episode that is being played.
+struct Player {
+    number: usize,
+    env: Box<dyn Env>,
+    rng: Rng,
+    obs: Vec<f32>,
+    memory: Vec<f32>,
+}
+
+/// Fails when a mask allows no value of a choice.
+fn legal(spec: &Spec, mask: &[bool]) -> Result<()> {
+    let mut rest = mask;
+    for agent in &spec.agents {
+        let (flags, others) = rest.split_at(agent.action.flags());
+        rest = others;
+        if let Some(choice) = agent.action.blocked(flags) {
+            bail!("{}: the mask of agent '{}' allows no value of its choice {choice}", spec.id, agent.name);
+        }
+    }
+    Ok(())
+}
+
 /// Plays `episodes` episodes side by side, episode i always on stream (`seed`, evaluation, i): policies of one run
 /// meet the same starts at every evaluation. An episode without a time limit is cut after `longest` steps.
 ///
@@ -555,14 +577,20 @@ pub fn play(
     mut watch: impl FnMut(usize, &mut dyn Env, Option<&[f64]>) -> Result<()>,
 ) -> Result<()> {
     let spec = make().spec().clone();
-    let mut running: Vec<_> = (0..episodes)
-        .map(|i| (i, make(), rng::stream(seed, Purpose::Eval, i as u64), vec![0.0f32; spec.obs_len()]))
-        .collect();
-    for (i, env, rng, obs) in &mut running {
-        env.reset(rng, obs);
-        watch(*i, env.as_mut(), None)?;
+    let player = |i| Player {
+        number: i,
+        env: make(),
+        rng: rng::stream(seed, Purpose::Eval, i as u64),
+        obs: vec![0.0; spec.obs_len()],
+        memory: vec![0.0; agent.memory_len()],
+    };
+    let mut running: Vec<Player> = (0..episodes).map(player).collect();
+    for p in &mut running {
+        p.env.reset(&mut p.rng, &mut p.obs);
+        watch(p.number, p.env.as_mut(), None)?;
     }
-    let (mut obs_rows, mut drawn) = (Vec::new(), Vec::new());
+    let (mut obs, mut masks, mut memory, mut drawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut mask = vec![true; spec.mask_len()];
     let (mut action, mut rewards) = (vec![0.0; spec.action_len()], vec![0.0; spec.agents.len()]);
     let mut act_rng = rng::stream(seed, Purpose::Eval, u64::MAX);
     let mut outcome = Ok(());
@@ -570,19 +598,32 @@ pub fn play(
         if running.is_empty() || outcome.is_err() {
             break;
         }
-        obs_rows.clear();
-        running.iter().for_each(|(_, _, _, obs)| obs_rows.extend_from_slice(obs));
+        obs.clear();
+        masks.clear();
+        memory.clear();
+        for p in &running {
+            obs.extend_from_slice(&p.obs);
+            memory.extend_from_slice(&p.memory);
+            if spec.masked {
+                p.env.mask(&mut mask);
+                legal(&spec, &mask)?;
+                masks.extend_from_slice(&mask);
+            }
+        }
         drawn.resize(running.len() * action.len(), 0.0);
-        agent.act(&obs_rows, &mut drawn, &mut act_rng);
-        let mut row = 0..action.len();
-        running.retain_mut(|(i, env, rng, obs)| {
+        agent.act(&mut Seen { obs: &obs, masks: &masks, memory: &mut memory }, &mut drawn, &mut act_rng);
+        let (mut row, mut memories) = (0..action.len(), memory.as_slice());
+        running.retain_mut(|p| {
             spec.clip(&drawn[row.clone()], &mut action);
             row = row.end..row.end + action.len();
-            let terminated = env.step(&action, rng, obs, &mut rewards);
+            let (remembered, rest) = memories.split_at(p.memory.len());
+            p.memory.copy_from_slice(remembered);
+            memories = rest;
+            let terminated = p.env.step(&action, &mut p.rng, &mut p.obs, &mut rewards);
             if outcome.is_ok() {
-                outcome = sound(env.fault()).and_then(|()| watch(*i, env.as_mut(), Some(&rewards)));
+                outcome = sound(p.env.fault()).and_then(|()| watch(p.number, p.env.as_mut(), Some(&rewards)));
             }
-            !terminated && !env.truncated()
+            !terminated && !p.env.truncated()
         });
     }
     outcome

@@ -31,6 +31,8 @@ pub enum Rows {
 pub struct HostRows {
     /// s, `[B, O]`.
     pub obs: Vec<f32>,
+    /// Choices allowed there, `[B, mask_len]`; empty where all are.
+    pub masks: Vec<bool>,
     /// a, unclipped, `[B, action_len]`.
     pub actions: Vec<f32>,
     /// π_old(·|s): means, or log-probabilities, `[B, K]`.
@@ -51,6 +53,8 @@ pub struct HostRows {
 pub struct TensorRows {
     /// s
     pub obs: Tensor<2>,
+    /// [`FORBIDDEN`](super::dist::FORBIDDEN) where a choice is forbidden, 0 elsewhere, `[B, K]`; none where all are allowed.
+    pub forbidden: Option<Tensor<2>>,
     /// a
     pub actions: Tensor<2>,
     /// π_old(·|s)
@@ -178,17 +182,18 @@ impl HostRows {
     /// Copies the rows of these numbers to `to`.
     fn gather(&self, picked: &[u32], to: &mut Self) {
         let len = self.advantage.len();
-        let wide = |from: &[f32], to: &mut Vec<f32>| {
+        fn wide<T: Copy + Default>(from: &[T], to: &mut Vec<T>, len: usize, picked: &[u32]) {
             let columns = from.len() / len;
             // Within its capacity after the first minibatch.
-            to.resize(picked.len() * columns, 0.0);
-            for (row, i) in to.chunks_exact_mut(columns).zip(picked) {
+            to.resize(picked.len() * columns, T::default());
+            for (row, i) in to.chunks_exact_mut(columns.max(1)).zip(picked) {
                 row.copy_from_slice(&from[*i as usize * columns..(*i as usize + 1) * columns]);
             }
-        };
-        wide(&self.obs, &mut to.obs);
-        wide(&self.actions, &mut to.actions);
-        wide(&self.old, &mut to.old);
+        }
+        wide(&self.obs, &mut to.obs, len, picked);
+        wide(&self.masks, &mut to.masks, len, picked);
+        wide(&self.actions, &mut to.actions, len, picked);
+        wide(&self.old, &mut to.old, len, picked);
         let column = |from: &[f32], to: &mut Vec<f32>| {
             to.clear();
             to.extend(picked.iter().map(|i| from[*i as usize]));
@@ -207,6 +212,7 @@ impl TensorRows {
         let vector = |t: &Tensor<1>| t.clone().select(0, rows.clone());
         Self {
             obs: self.obs.clone().select(0, rows.clone()),
+            forbidden: self.forbidden.as_ref().map(|f| f.clone().select(0, rows.clone())),
             actions: self.actions.clone().select(0, rows.clone()),
             dist_old: self.dist_old.select(rows),
             log_prob_old: vector(&self.log_prob_old),
@@ -214,14 +220,5 @@ impl TensorRows {
             advantage: vector(&self.advantage),
             ret: vector(&self.ret),
         }
-    }
-
-    /// Every n-th observation, `[⌈B/n⌉, O]`.
-    pub fn every(&self, n: usize, device: &Device) -> Tensor<2> {
-        if n == 1 {
-            return self.obs.clone();
-        }
-        let rows: Vec<u32> = (0..self.obs.dims()[0] as u32).step_by(n).collect();
-        self.obs.clone().select(0, device.indices(&rows))
     }
 }

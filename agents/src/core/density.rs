@@ -3,7 +3,9 @@
 //! Log-probability, entropy and KL divergence with their gradients, and the Fisher matrix, in the closed
 //! forms of `dist.rs`.
 
-use super::dist::Head;
+use std::ops::Range;
+
+use super::dist::{Head, Place};
 use super::kernels::{exp, ln};
 use super::loss::{Dual, Sample};
 
@@ -72,44 +74,71 @@ impl Density {
 
     /// Takes in a row's network outputs `[K]`; returns ln π(a|s) of its action.
     pub fn read(&mut self, head: &Head, outputs: &[f32], action: &[f32]) -> f32 {
-        match head {
-            Head::Gaussian { .. } => {
-                let mut sum = 0.0;
-                for d in 0..outputs.len() {
-                    let z = (action[d] - outputs[d]) * self.inverse_std[d];
-                    self.row[d] = z;
-                    sum += z * z;
+        let mut log_prob = self.log_prob;
+        for (part, Place { outputs: o, extra: e, action: a }) in head.parts() {
+            let (outputs, row, action) = (&outputs[o.clone()], &mut self.row[o], &action[a]);
+            match part {
+                Head::Categorical { sizes } => {
+                    log_softmax(sizes, outputs, row);
+                    let picked = choices(sizes).zip(action).map(|((start, _), a)| row[start + *a as usize]);
+                    log_prob += picked.sum::<f32>();
                 }
-                self.log_prob - 0.5 * sum
-            }
-            Head::Categorical { sizes } => {
-                log_softmax(sizes, outputs, &mut self.row);
-                choices(sizes).zip(action).map(|((start, _), a)| self.row[start + *a as usize]).sum()
+                _ => {
+                    let inverse_std = &self.inverse_std[e];
+                    let mut sum = 0.0;
+                    for d in 0..outputs.len() {
+                        let z = (action[d] - outputs[d]) * inverse_std[d];
+                        row[d] = z;
+                        sum += z * z;
+                    }
+                    log_prob -= 0.5 * sum;
+                }
             }
         }
+        log_prob
     }
 
     /// Entropy of the row last read, nats.
     pub fn entropy(&self, head: &Head) -> f32 {
-        match head {
-            Head::Gaussian { .. } => self.entropy,
-            Head::Categorical { .. } => self.row.iter().map(|l| -exp(*l) * l).sum(),
-        }
+        let of = |row: &[f32]| row.iter().map(|l| -exp(*l) * l).sum::<f32>();
+        self.entropy + discrete(head).map(|at| of(&self.row[at])).sum::<f32>()
     }
 
     /// KL(π ‖ π_old) of the row last read, nats.
     pub fn kl(&self, head: &Head, outputs: &[f32], old: &[f32]) -> f32 {
-        match head {
-            Head::Gaussian { .. } => self.kl + 0.5 * distance(outputs, old, &self.inverse_std_old),
-            Head::Categorical { .. } => self.row.iter().zip(old).map(|(p, q)| exp(*p) * (p - q)).sum(),
+        let mut kl = self.kl;
+        for (part, Place { outputs: o, extra: e, .. }) in head.parts() {
+            let (row, outputs, old) = (&self.row[o.clone()], &outputs[o.clone()], &old[o]);
+            kl += match part {
+                Head::Categorical { .. } => row.iter().zip(old).map(|(p, q)| exp(*p) * (p - q)).sum(),
+                _ => 0.5 * distance(outputs, old, &self.inverse_std_old[e]),
+            };
         }
+        kl
     }
 
     /// KL(π_old ‖ π) of the row last read, nats.
     pub fn kl_old_new(&self, head: &Head, outputs: &[f32], old: &[f32]) -> f32 {
-        match head {
-            Head::Gaussian { .. } => self.kl_old_new + 0.5 * distance(outputs, old, &self.inverse_std),
-            Head::Categorical { .. } => self.row.iter().zip(old).map(|(p, q)| exp(*q) * (q - p)).sum(),
+        let mut kl = self.kl_old_new;
+        for (part, Place { outputs: o, extra: e, .. }) in head.parts() {
+            let (row, outputs, old) = (&self.row[o.clone()], &outputs[o.clone()], &old[o]);
+            kl += match part {
+                Head::Categorical { .. } => row.iter().zip(old).map(|(p, q)| exp(*q) * (q - p)).sum(),
+                _ => 0.5 * distance(outputs, old, &self.inverse_std[e]),
+            };
+        }
+        kl
+    }
+
+    /// Turns the logits of all choices into log-probabilities, `[B, K]`, and leaves means as they are.
+    pub fn normalize(&mut self, head: &Head, outputs: &mut [f32]) {
+        for row in outputs.chunks_exact_mut(head.outputs()) {
+            for (part, Place { outputs: o, .. }) in head.parts() {
+                if let Head::Categorical { sizes } = part {
+                    log_softmax(sizes, &row[o.clone()], &mut self.row[o.clone()]);
+                    row[o.clone()].copy_from_slice(&self.row[o]);
+                }
+            }
         }
     }
 
@@ -125,33 +154,41 @@ impl Density {
         d_extra: &mut [f32],
     ) {
         let [log_prob, entropy, kl] = weights;
-        match head {
-            Head::Gaussian { .. } => {
-                for d in 0..outputs.len() {
-                    let z = self.row[d];
-                    let inverse_old = self.inverse_std_old[d];
-                    let shift = (outputs[d] - row.old[d]) * inverse_old * inverse_old;
-                    d_outputs[d] = log_prob * z * self.inverse_std[d] + kl * shift;
-                    d_extra[d] += log_prob * (z * z - 1.0) + entropy + kl * (self.variance_ratio[d] - 1.0);
+        for (part, Place { outputs: o, extra: e, action: a }) in head.parts() {
+            let (outputs, read, old) = (&outputs[o.clone()], &self.row[o.clone()], &row.old[o.clone()]);
+            let (d_outputs, action) = (&mut d_outputs[o], &row.action[a]);
+            match part {
+                Head::Categorical { sizes } => {
+                    for ((start, end), a) in choices(sizes).zip(action) {
+                        let log_p = &read[start..end];
+                        let old = &old[start..end];
+                        let d = &mut d_outputs[start..end];
+                        // Σ p ln p and Σ p (ln p − ln q) of this choice.
+                        let (mut negentropy, mut divergence) = (0.0, 0.0);
+                        for (p, q) in log_p.iter().zip(old) {
+                            negentropy += exp(*p) * p;
+                            divergence += exp(*p) * (p - q);
+                        }
+                        for j in 0..d.len() {
+                            let l = log_p[j];
+                            let slope =
+                                kl * (l - old[j] - divergence) - entropy * (l - negentropy) - log_prob;
+                            d[j] = exp(l) * slope;
+                        }
+                        d[*a as usize] += log_prob;
+                    }
                 }
-            }
-            Head::Categorical { sizes } => {
-                for ((start, end), a) in choices(sizes).zip(row.action) {
-                    let log_p = &self.row[start..end];
-                    let old = &row.old[start..end];
-                    let d = &mut d_outputs[start..end];
-                    // Σ p ln p and Σ p (ln p − ln q) of this choice.
-                    let (mut negentropy, mut divergence) = (0.0, 0.0);
-                    for (p, q) in log_p.iter().zip(old) {
-                        negentropy += exp(*p) * p;
-                        divergence += exp(*p) * (p - q);
+                _ => {
+                    let (inverse_std, inverse_std_old) =
+                        (&self.inverse_std[e.clone()], &self.inverse_std_old[e.clone()]);
+                    let (variance_ratio, d_extra) = (&self.variance_ratio[e.clone()], &mut d_extra[e]);
+                    for d in 0..outputs.len() {
+                        let z = read[d];
+                        let inverse_old = inverse_std_old[d];
+                        let shift = (outputs[d] - old[d]) * inverse_old * inverse_old;
+                        d_outputs[d] = log_prob * z * inverse_std[d] + kl * shift;
+                        d_extra[d] += log_prob * (z * z - 1.0) + entropy + kl * (variance_ratio[d] - 1.0);
                     }
-                    for j in 0..d.len() {
-                        let l = log_p[j];
-                        let slope = kl * (l - old[j] - divergence) - entropy * (l - negentropy) - log_prob;
-                        d[j] = exp(l) * slope;
-                    }
-                    d[*a as usize] += log_prob;
                 }
             }
         }
@@ -169,33 +206,44 @@ impl Density {
         d_extra: &mut [f32],
     ) {
         let k = head.outputs();
+        let rows = outputs.len() / k;
         let work = &mut self.row;
         work.resize(k, 0.0);
-        match head {
-            Head::Gaussian { .. } => {
-                let rows = outputs.len() / k;
-                work.iter_mut().zip(log_std).for_each(|(w, l)| *w = exp(-2.0 * l));
-                for row in d_outputs.chunks_exact_mut(k) {
-                    row.iter_mut().zip(&*work).for_each(|(d, w)| *d *= w);
+        for (part, Place { outputs: o, extra: e, .. }) in head.parts() {
+            let pairs = outputs.chunks_exact(k).zip(d_outputs.chunks_exact_mut(k));
+            let pairs = pairs.map(|(outputs, d)| (&outputs[o.clone()], &mut d[o.clone()]));
+            let work = &mut work[o.clone()];
+            match part {
+                Head::Categorical { sizes } => {
+                    for (outputs, d) in pairs {
+                        log_softmax(sizes, outputs, work);
+                        for (start, end) in choices(sizes) {
+                            let (log_p, d) = (&work[start..end], &mut d[start..end]);
+                            let mean: f32 = log_p.iter().zip(&*d).map(|(l, d)| exp(*l) * d).sum();
+                            d.iter_mut().zip(log_p).for_each(|(d, l)| *d = exp(*l) * (*d - mean));
+                        }
+                    }
                 }
-                d_extra.iter_mut().for_each(|d| *d *= 2.0 * rows as f32);
-            }
-            Head::Categorical { sizes } => {
-                for (outputs, d) in outputs.chunks_exact(k).zip(d_outputs.chunks_exact_mut(k)) {
-                    log_softmax(sizes, outputs, work);
-                    for (start, end) in choices(sizes) {
-                        let (log_p, d) = (&work[start..end], &mut d[start..end]);
-                        let mean: f32 = log_p.iter().zip(&*d).map(|(l, d)| exp(*l) * d).sum();
-                        d.iter_mut().zip(log_p).for_each(|(d, l)| *d = exp(*l) * (*d - mean));
+                _ => {
+                    work.iter_mut().zip(&log_std[e]).for_each(|(w, l)| *w = exp(-2.0 * l));
+                    for (_, d) in pairs {
+                        d.iter_mut().zip(&*work).for_each(|(d, w)| *d *= w);
                     }
                 }
             }
         }
+        d_extra.iter_mut().for_each(|d| *d *= 2.0 * rows as f32);
     }
 }
 
+/// Where the choices lie among the outputs.
+fn discrete(head: &Head) -> impl Iterator<Item = Range<usize>> {
+    let categorical = |part: &Head| matches!(part, Head::Categorical { .. });
+    head.parts().filter(move |(part, _)| categorical(part)).map(|(_, place)| place.outputs)
+}
+
 /// ln p of each choice from its logits, `[K]` to `[K]`.
-pub fn log_softmax(sizes: &[usize], logits: &[f32], out: &mut [f32]) {
+fn log_softmax(sizes: &[usize], logits: &[f32], out: &mut [f32]) {
     for (start, end) in choices(sizes) {
         let (logits, out) = (&logits[start..end], &mut out[start..end]);
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -298,6 +346,14 @@ mod tests {
                     sums[3] += p.iter().zip(&q).map(|(p, q)| q * (q / p).ln()).sum::<f64>();
                 }
             }
+            Head::Product(_) => {
+                for (part, Place { outputs: o, extra: e, action: a }) in head.parts() {
+                    let of = |x: (&'_ [f64], &'_ [f64])| (x.0[o.clone()].to_vec(), x.1[e.clone()].to_vec());
+                    let (new, old) = (of(new), of(old));
+                    let part = terms(part, (&new.0, &new.1), (&old.0, &old.1), &action[a]);
+                    sums.iter_mut().zip(part).for_each(|(s, x)| *s += x);
+                }
+            }
         }
         sums
     }
@@ -315,13 +371,10 @@ mod tests {
             };
             let ((outputs, outputs64), (log_std, log_std64)) = (draw(k, 1, 1.0), draw(e, 2, 0.3));
             let ((mut old, old64), (log_std_old, log_std_old64)) = (draw(k, 3, 1.0), draw(e, 4, 0.3));
-            if let Head::Categorical { sizes } = &head {
-                let logits = old.clone();
-                log_softmax(sizes, &logits, &mut old);
-            }
             let action = actions(&head, 3, 5)[2 * head.action_len()..].to_vec();
             let mut density = Density::default();
             density.share(&head, &log_std, &log_std_old);
+            density.normalize(&head, &mut old);
             let ours = [
                 density.read(&head, &outputs, &action),
                 density.entropy(&head),

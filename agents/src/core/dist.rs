@@ -3,13 +3,20 @@
 //! A [`Head`] says which distribution an action space needs and how to sample it on the host;
 //! a [`Dist`] is a batch of distributions as tensors, on or off the autodiff graph.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_softmax, softmax};
 use rand::RngExt;
 use steadfast_envs::{Rng, Space};
 
+use super::device::Device;
+
 /// ln(2π)
 const LN_2PI: f64 = 1.837_877_066_409_345_6;
+
+/// Logit of a choice that a mask forbids: its probability is exactly 0, and differences of two such logits are finite.
+pub const FORBIDDEN: f32 = -1e9;
 
 /// The kind of distribution that an action space needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,17 +31,86 @@ pub enum Head {
         /// Number of options of each choice.
         sizes: Vec<usize>,
     },
+    /// Independent heads one after another: outputs, extra parameters and actions of the first, then of the second, …
+    Product(Vec<Self>),
+}
+
+/// Where a part of a product lies.
+#[derive(Clone)]
+pub struct Place {
+    /// Among the network's outputs, `[K]`.
+    pub outputs: Range<usize>,
+    /// Among the log-stds, `[E]`.
+    pub extra: Range<usize>,
+    /// Among the numbers of an action, `[action_len]`.
+    pub action: Range<usize>,
 }
 
 impl Head {
-    /// The head for an action space, or `None` for a space that has none yet.
-    pub fn for_space(space: &Space) -> Option<Self> {
+    /// The head for an action space.
+    pub fn for_space(space: &Space) -> Self {
         match space {
-            Space::Box { low, .. } => Some(Self::Gaussian { dim: low.len() }),
-            Space::Discrete(n) => Some(Self::Categorical { sizes: vec![*n] }),
-            Space::MultiDiscrete(sizes) => Some(Self::Categorical { sizes: sizes.clone() }),
-            Space::Hybrid(_) => None,
+            Space::Box { low, .. } => Self::Gaussian { dim: low.len() },
+            Space::Discrete(n) => Self::Categorical { sizes: vec![*n] },
+            Space::MultiDiscrete(sizes) => Self::Categorical { sizes: sizes.clone() },
+            Space::Hybrid(parts) => {
+                Self::Product(parts.iter().flat_map(|p| Self::for_space(p).into_parts()).collect())
+            }
         }
+    }
+
+    fn into_parts(self) -> Vec<Self> {
+        match self {
+            Self::Product(parts) => parts,
+            head => vec![head],
+        }
+    }
+
+    /// The heads of a product, none of them a product; of another head itself.
+    pub fn parts(&self) -> impl Iterator<Item = (&Self, Place)> {
+        let parts = match self {
+            Self::Product(parts) => parts.as_slice(),
+            head => std::slice::from_ref(head),
+        };
+        let after = |range: &mut Range<usize>, len: usize| *range = range.end..range.end + len;
+        parts.iter().scan((0..0, 0..0, 0..0), move |(outputs, extra, action), part| {
+            after(outputs, part.outputs());
+            after(extra, part.extra_params());
+            after(action, part.action_len());
+            Some((part, Place { outputs: outputs.clone(), extra: extra.clone(), action: action.clone() }))
+        })
+    }
+
+    /// Flags of a mask of one action: one for each option of each choice.
+    pub fn mask_len(&self) -> usize {
+        self.outputs() - self.extra_params()
+    }
+
+    /// Puts the choices that `masks` `[B, mask_len]` forbid out of reach of `outputs` `[B, K]`; an empty mask forbids
+    /// nothing.
+    pub fn forbid(&self, masks: &[bool], outputs: &mut [f32]) {
+        if masks.is_empty() {
+            return;
+        }
+        for (mask, outputs) in
+            masks.chunks_exact(self.mask_len()).zip(outputs.chunks_exact_mut(self.outputs()))
+        {
+            let mut flags = mask.iter();
+            for (part, place) in self.parts() {
+                if let Self::Categorical { .. } = part {
+                    let logits = outputs[place.outputs].iter_mut().zip(&mut flags);
+                    logits.filter(|(_, allowed)| !**allowed).for_each(|(logit, _)| *logit = FORBIDDEN);
+                }
+            }
+        }
+    }
+
+    /// What [`Self::forbid`] does, as a matrix to be added, `[B, K]`; none for an empty mask.
+    pub fn forbidden(&self, masks: &[bool], device: &Device) -> Option<Tensor<2>> {
+        let rows = masks.len() / self.mask_len().max(1);
+        let mut bias = vec![0.0; rows * self.outputs()];
+        self.forbid(masks, &mut bias);
+        (rows > 0).then(|| device.matrix(bias, self.outputs()))
     }
 
     /// Network outputs that the distribution needs, K.
@@ -42,6 +118,7 @@ impl Head {
         match self {
             Self::Gaussian { dim } => *dim,
             Self::Categorical { sizes } => sizes.iter().sum(),
+            Self::Product(parts) => parts.iter().map(Self::outputs).sum(),
         }
     }
 
@@ -50,6 +127,7 @@ impl Head {
         match self {
             Self::Gaussian { dim } => *dim,
             Self::Categorical { .. } => 0,
+            Self::Product(parts) => parts.iter().map(Self::extra_params).sum(),
         }
     }
 
@@ -58,6 +136,7 @@ impl Head {
         match self {
             Self::Gaussian { dim } => *dim,
             Self::Categorical { sizes } => sizes.len(),
+            Self::Product(parts) => parts.iter().map(Self::action_len).sum(),
         }
     }
 
@@ -67,6 +146,14 @@ impl Head {
             (Self::Gaussian { .. }, Some(log_std)) => Dist::Gaussian { mean: outputs, log_std },
             (Self::Gaussian { .. }, None) => Dist::Gaussian { log_std: outputs.zeros_like(), mean: outputs },
             (Self::Categorical { sizes }, _) => Dist::Categorical { logits: outputs, sizes: sizes.clone() },
+            (Self::Product(_), extra) => {
+                let part = |(part, place): (&Self, Place)| {
+                    let extra = extra.as_ref().filter(|_| !place.extra.is_empty());
+                    let extra = extra.map(|e| columns(e, &place.extra));
+                    (part.dist(columns(&outputs, &place.outputs), extra), place)
+                };
+                Dist::Product(self.parts().map(part).collect())
+            }
         }
     }
 
@@ -90,8 +177,16 @@ impl Head {
                         rest -= weight(**l);
                         rest >= 0.0
                     };
-                    action[i] = logits.iter().take_while(below).count().min(logits.len() - 1) as f32;
+                    let drawn = logits.iter().take_while(below).count();
+                    // Rounding may leave a rest at the end: the last option that is allowed.
+                    let last = logits.iter().rposition(|l| *l > 0.5 * FORBIDDEN).unwrap_or(logits.len() - 1);
+                    action[i] = drawn.min(last) as f32;
                 });
+            }
+            Self::Product(_) => {
+                for (part, Place { outputs: o, extra: e, action: a }) in self.parts() {
+                    part.sample(&outputs[o], &std[e.clone()], &noise[e], rng, &mut action[a]);
+                }
             }
         }
     }
@@ -104,8 +199,17 @@ impl Head {
                 let best = (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
                 action[i] = best.unwrap_or(0) as f32;
             }),
+            Self::Product(_) => {
+                for (part, place) in self.parts() {
+                    part.greedy(&outputs[place.outputs], &mut action[place.action]);
+                }
+            }
         }
     }
+}
+
+fn columns(matrix: &Tensor<2>, range: &Range<usize>) -> Tensor<2> {
+    matrix.clone().narrow(1, range.start, range.len())
 }
 
 fn for_each_choice(sizes: &[usize], logits: &[f32], mut f: impl FnMut(usize, &[f32])) {
@@ -134,6 +238,8 @@ pub enum Dist {
         /// Number of options of each choice.
         sizes: Vec<usize>,
     },
+    /// Independent distributions, and where each lies.
+    Product(Vec<(Dist, Place)>),
 }
 
 impl Dist {
@@ -154,6 +260,9 @@ impl Dist {
                 });
                 rows(total(per_choice))
             }
+            Self::Product(parts) => {
+                sum(parts.iter().map(|(d, at)| d.log_prob(&columns(actions, &at.action))))
+            }
         }
     }
 
@@ -164,6 +273,7 @@ impl Dist {
             Self::Categorical { .. } => rows(total(
                 self.choices().into_iter().map(|l| (-log_softmax(l.clone(), 1) * softmax(l, 1)).sum_dim(1)),
             )),
+            Self::Product(parts) => sum(parts.iter().map(|(d, _)| d.entropy())),
         }
     }
 
@@ -177,6 +287,7 @@ impl Dist {
                 let distance = (mean.clone() - mean_q.clone()) * (-log_std_q.clone()).exp(); // [B, A]
                 rows(((variance_ratio + distance.square()) * 0.5 + ln_ratio - 0.5).sum_dim(1))
             }
+            (Self::Product(p), Self::Product(q)) => sum(p.iter().zip(q).map(|((p, _), (q, _))| p.kl(q))),
             _ => {
                 // Heads are independent: KL adds over them. Σ p (ln p − ln q)
                 let pairs = self.choices().into_iter().zip(other.choices());
@@ -207,6 +318,17 @@ impl Dist {
                 });
                 (Tensor::cat(parts.collect(), 1), None)
             }
+            Self::Product(parts) => {
+                let (mut outputs, mut extras) = (Vec::new(), Vec::new());
+                for (dist, at) in parts {
+                    let extra = d_extra.as_ref().filter(|_| !at.extra.is_empty());
+                    let (output, extra) =
+                        dist.fisher(columns(&d_outputs, &at.outputs), extra.map(|e| columns(e, &at.extra)));
+                    outputs.push(output);
+                    extras.extend(extra);
+                }
+                (Tensor::cat(outputs, 1), (!extras.is_empty()).then(|| Tensor::cat(extras, 1)))
+            }
         }
     }
 
@@ -219,6 +341,7 @@ impl Dist {
             Self::Categorical { logits, sizes } => {
                 Self::Categorical { logits: logits.clone().select(0, indices.clone()), sizes: sizes.clone() }
             }
+            Self::Product(parts) => Self::each(parts, |d| d.select(indices)),
         }
     }
 
@@ -231,13 +354,18 @@ impl Dist {
             Self::Categorical { logits, sizes } => {
                 Self::Categorical { logits: logits.clone().autodiff(), sizes: sizes.clone() }
             }
+            Self::Product(parts) => Self::each(parts, Self::constant),
         }
     }
 
-    /// The logits of each choice, `[B, n]`; none for a Gaussian.
+    fn each(parts: &[(Self, Place)], f: impl Fn(&Self) -> Self) -> Self {
+        Self::Product(parts.iter().map(|(dist, place)| (f(dist), place.clone())).collect())
+    }
+
+    /// The logits of each choice, `[B, n]`; none of other distributions.
     fn choices(&self) -> Vec<Tensor<2>> {
         match self {
-            Self::Gaussian { .. } => Vec::new(),
+            Self::Gaussian { .. } | Self::Product(_) => Vec::new(),
             Self::Categorical { logits, sizes } => logits.clone().split_with_sizes(sizes.clone(), 1),
         }
     }
@@ -249,6 +377,12 @@ fn rows(column: Tensor<2>) -> Tensor<1> {
     column.reshape([rows])
 }
 
+/// Sum of `[B]` columns, of which some may be `[1]`, at least one.
+fn sum(columns: impl Iterator<Item = Tensor<1>>) -> Tensor<1> {
+    let sum = columns.reduce(|a, b| a + b);
+    sum.unwrap_or_else(|| unreachable!("a product has parts"))
+}
+
 /// Sum of `[B, 1]` columns, at least one.
 fn total(columns: impl Iterator<Item = Tensor<2>>) -> Tensor<2> {
     Tensor::cat(columns.collect(), 1).sum_dim(1)
@@ -256,7 +390,7 @@ fn total(columns: impl Iterator<Item = Tensor<2>>) -> Tensor<2> {
 
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
-    use super::super::device::{Device, to_host};
+    use super::super::device::to_host;
     use super::super::testing::{close, normals, rng};
     use super::*;
 
@@ -289,6 +423,15 @@ mod tests {
             sizes.iter().map(choice).collect()
         }
 
+        /// The parts of a product, with where they lie.
+        fn parts(&self) -> Vec<(Self, Place)> {
+            let part = |(head, at): (&Head, Place)| {
+                let log_std = self.log_std[at.extra.clone()].to_vec();
+                (Self { head: head.clone(), outputs: self.outputs[at.outputs.clone()].to_vec(), log_std }, at)
+            };
+            self.head.parts().map(part).collect()
+        }
+
         fn log_prob(&self, action: &[f32]) -> f64 {
             let normal = |d: usize| {
                 let z = (f64::from(action[d]) - self.outputs[d]) / self.log_std[d].exp();
@@ -299,6 +442,9 @@ mod tests {
                 Head::Categorical { .. } => {
                     self.log_probs().iter().zip(action).map(|(p, a)| p[*a as usize]).sum()
                 }
+                Head::Product(_) => {
+                    self.parts().iter().map(|(p, at)| p.log_prob(&action[at.action.clone()])).sum()
+                }
             }
         }
 
@@ -308,6 +454,7 @@ mod tests {
             match self.head {
                 Head::Gaussian { .. } => self.log_std.iter().map(normal).sum(),
                 Head::Categorical { .. } => self.log_probs().iter().flatten().map(|l| -l.exp() * l).sum(),
+                Head::Product(_) => self.parts().iter().map(|(p, _)| p.entropy()).sum(),
             }
         }
 
@@ -324,6 +471,7 @@ mod tests {
                     let (p, q) = (self.log_probs(), q.log_probs());
                     p.iter().flatten().zip(q.iter().flatten()).map(|(p, q)| p.exp() * (p - q)).sum()
                 }
+                Head::Product(_) => self.parts().iter().zip(q.parts()).map(|((p, _), (q, _))| p.kl(&q)).sum(),
             }
         }
 
@@ -364,6 +512,7 @@ mod tests {
             choices(&[2]),
             choices(&[4]),
             choices(&[3, 1, 2]),
+            Head::Product(vec![Head::Gaussian { dim: 2 }, choices(&[3, 2]), Head::Gaussian { dim: 1 }]),
         ]
     }
 
@@ -439,6 +588,8 @@ mod tests {
                     let densities = log_probs(&reference.dist(1), &grid, *dim);
                     densities.iter().map(|l| f64::from(*l).exp()).sum::<f64>() * cell
                 }
+                // Its log-probabilities add up, as `log_probs_follow_the_closed_form` says.
+                Head::Product(_) => continue,
             };
             assert!((sum - 1.0).abs() < 1e-5, "{head:?}: {sum}");
         }
@@ -485,6 +636,12 @@ mod tests {
             let sizes = match &head {
                 Head::Gaussian { dim } => vec![1; *dim],
                 Head::Categorical { sizes } => sizes.clone(),
+                Head::Product(_) => {
+                    let parts = p.parts().into_iter().zip(q.parts());
+                    let sum = parts.map(|((p, _), (q, _))| to_host(p.dist(1).kl(&q.dist(1)))[0]);
+                    close(&to_host(p.dist(1).kl(&q.dist(1))), &[sum.sum::<f32>()], 1e-5);
+                    continue;
+                }
             };
             let mut start = 0;
             let mut sum = 0.0;
@@ -492,7 +649,7 @@ mod tests {
                 let part = |r: &Reference| Reference {
                     head: match head {
                         Head::Gaussian { .. } => Head::Gaussian { dim: 1 },
-                        Head::Categorical { .. } => Head::Categorical { sizes: vec![n] },
+                        _ => Head::Categorical { sizes: vec![n] },
                     },
                     outputs: r.outputs[start..start + n].to_vec(),
                     log_std: r.log_std.get(start..start + n).unwrap_or_default().to_vec(),
@@ -579,6 +736,64 @@ mod tests {
             sure.sample(&[-200.0, 60.0, -200.0], &[], &[], &mut rng(i), &mut action);
             assert_eq!(action, [1.0], "logits far apart leave one choice");
         }
+    }
+
+    /// Forbidding is leaving out: the distribution over what is left, with the same logits.
+    #[test]
+    fn a_masked_distribution_is_that_of_the_options_left() {
+        let (p, q) = (normals(5, 1), normals(5, 2));
+        let head = Head::Product(vec![Head::Gaussian { dim: 1 }, Head::Categorical { sizes: vec![4] }]);
+        let small = Head::Product(vec![Head::Gaussian { dim: 1 }, Head::Categorical { sizes: vec![2] }]);
+        let mask = [false, true, false, true];
+        let dist = |head: &Head, outputs: &[f32]| {
+            let device = Device::cpu();
+            head.dist(device.matrix(outputs.to_vec(), outputs.len()), Some(device.matrix(vec![0.3], 1)))
+        };
+        let masked = |outputs: &[f32]| {
+            let mut outputs = outputs.to_vec();
+            head.forbid(&mask, &mut outputs);
+            dist(&head, &outputs)
+        };
+        let left = |outputs: &[f32]| dist(&small, &[outputs[0], outputs[2], outputs[4]]);
+        let log_prob = |d: &Dist, action: [f32; 2]| log_probs(d, &action, 2);
+        close(&log_prob(&masked(&p), [0.7, 3.0]), &log_prob(&left(&p), [0.7, 1.0]), 1e-6);
+        close(&to_host(masked(&p).entropy()), &to_host(left(&p).entropy()), 1e-6);
+        close(&to_host(masked(&p).kl(&masked(&q))), &to_host(left(&p).kl(&left(&q))), 1e-6);
+        assert!(log_prob(&masked(&p), [0.7, 2.0])[0] < -1e8);
+    }
+
+    /// Logits of any size, also where a number drawn lies at the very end of the distribution.
+    #[test]
+    fn no_illegal_action_is_ever_taken() {
+        use proptest::prelude::*;
+        let choice = prop::collection::vec((prop::bool::ANY, -100.0f32..100.0), 1..6);
+        let choices = prop::collection::vec(choice, 1..4);
+        proptest!(ProptestConfig::with_cases(2000), |(choices in choices, seed in 0u64..1000)| {
+            let mut mask: Vec<bool> = Vec::new();
+            let mut outputs = vec![0.5];
+            for options in &choices {
+                let allowed = options.iter().any(|(allowed, _)| *allowed);
+                mask.extend(options.iter().enumerate().map(|(i, (flag, _))| *flag || !allowed && i == 0));
+                outputs.extend(options.iter().map(|(_, logit)| logit));
+            }
+            let sizes: Vec<usize> = choices.iter().map(Vec::len).collect();
+            let space = Space::Hybrid(vec![Space::uniform(1, -9.0, 9.0), Space::MultiDiscrete(sizes)]);
+            let head = Head::for_space(&space);
+            head.forbid(&mask, &mut outputs);
+            let mut action = vec![0.0; head.action_len()];
+            let mut take = |rng: Option<&mut steadfast_envs::Rng>| {
+                match rng {
+                    Some(rng) => head.sample(&outputs, &[1.0], &[0.1], rng, &mut action),
+                    None => head.greedy(&outputs, &mut action),
+                }
+                action.iter().map(|a| f64::from(*a)).collect::<Vec<f64>>()
+            };
+            let mut rng = rng(seed);
+            for _ in 0..20 {
+                prop_assert!(space.allows(&take(Some(&mut rng)), &mask));
+            }
+            prop_assert!(space.allows(&take(None), &mask));
+        });
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::policy::{Critic, Net, Policy};
 use super::profile::{self, Stage};
 use super::rollout::{Collector, Rollout};
 use super::weights::{Scalar, Vector, read_both};
-use crate::{AgentError, BuildError, Metrics, Setup};
+use crate::{AgentError, BuildError, Metrics, Seen, Setup};
 
 /// What a time limit means to the advantage estimator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +213,7 @@ impl ActorCritic {
                 let mut batch = spare.unwrap_or_else(|| Batch::new(Rows::Host(HostRows::default()), None));
                 if let Rows::Host(rows) = &mut batch.rows {
                     std::mem::swap(&mut rows.obs, &mut rollout.obs);
+                    std::mem::swap(&mut rows.masks, &mut rollout.masks);
                     std::mem::swap(&mut rows.actions, &mut rollout.actions);
                     std::mem::swap(&mut rows.advantage, &mut e.advantages);
                     std::mem::swap(&mut rows.ret, &mut e.returns);
@@ -227,13 +228,15 @@ impl ActorCritic {
                 let device = &self.device;
                 let obs = device.matrix(rollout.obs.clone(), self.obs_len / n); // [B, O]
                 let actions = device.matrix(rollout.actions.clone(), self.policy.head().action_len());
-                let dist_old = self.policy.dist(params, &obs);
+                let forbidden = self.policy.head().forbidden(&rollout.masks, device);
+                let dist_old = self.policy.dist(params, &obs, forbidden.as_ref());
                 let rows = TensorRows {
                     log_prob_old: dist_old.log_prob(&actions),
                     value_old: device.vector(values.to_vec()),
                     advantage: device.vector(e.advantages.clone()),
                     ret: device.vector(e.returns.clone()),
                     obs,
+                    forbidden,
                     actions,
                     dist_old,
                 };
@@ -288,12 +291,12 @@ impl ActorCritic {
         }
     }
 
-    /// The most likely actions `[rows, action_len]` for raw observations `[rows, O]`.
-    pub fn greedy(&self, obs: &[f32], actions: &mut [f32]) {
+    /// The most likely actions `[rows, action_len]` for what is seen.
+    pub fn greedy(&self, seen: &Seen, actions: &mut [f32]) {
         let (normalized, work) = &mut *self.evaluation.borrow_mut();
         normalized.clear();
-        self.collector.normalized(obs, normalized);
-        self.policy.greedy(normalized, work, actions);
+        self.collector.normalized(seen.obs, normalized);
+        self.policy.greedy(normalized, seen.masks, work, actions);
     }
 
     /// Saves networks, normalisers, streams and counters.
@@ -333,10 +336,18 @@ pub struct CriticFit {
 }
 
 fn head_for(spec: &Spec) -> Result<Head, BuildError> {
-    let agent = only_agent(spec)?;
-    Head::for_space(&agent.action).filter(|h| h.outputs() > 0).ok_or_else(|| BuildError::CannotAct {
+    head_of(spec, only_agent(spec)?)
+}
+
+/// The head of one agent of a task.
+pub(super) fn head_of(spec: &Spec, agent: &AgentSpec) -> Result<Head, BuildError> {
+    let head = Head::for_space(&agent.action);
+    if head.outputs() > 0 {
+        return Ok(head);
+    }
+    Err(BuildError::CannotAct {
         env: spec.id.clone(),
-        why: format!("its action space is {} and this agent has no head for it", agent.action),
+        why: format!("the action space of '{}' is {}: there is nothing to choose", agent.name, agent.action),
     })
 }
 
@@ -486,19 +497,45 @@ mod tests {
     }
 
     #[test]
-    fn tasks_that_no_head_fits_are_refused() {
+    fn tasks_without_a_choice_or_with_several_agents_are_refused() {
         let plain = make("CartPole-v1").unwrap().spec().clone();
         let refused = |spec: &Spec| {
             let setup = Setup { spec, seed: 0, total_steps: 1000, device: Device::cpu() };
             ActorCritic::new(OnPolicy::default(), &setup).err().unwrap().to_string()
         };
-        let mut hybrid = plain.clone();
-        hybrid.agents[0].action = Space::Hybrid(vec![Space::Discrete(2), Space::uniform(1, -1.0, 1.0)]);
-        let error = refused(&hybrid);
-        assert!(error.contains("cannot act in 'CartPole-v1'") && error.contains("Hybrid"), "{error}");
+        let mut idle = plain.clone();
+        idle.agents[0].action = Space::Hybrid(Vec::new());
+        let error = refused(&idle);
+        assert!(
+            error.contains("cannot act in 'CartPole-v1'") && error.contains("nothing to choose"),
+            "{error}"
+        );
         let mut pair = plain.clone();
         pair.agents.push(plain.agents[0].clone());
         assert!(refused(&pair).contains("it has 2 agents"));
+    }
+
+    /// Masks are stored with the state in which they held: every action of a batch is legal there.
+    #[test]
+    fn a_batch_holds_the_masks_that_its_actions_keep_to() {
+        for device in devices() {
+            let mut envs = VecEnv::new(&|| make("uav-harvest").unwrap(), 2, 1, Purpose::Env, 1);
+            let spec = envs.spec().clone();
+            let setup = Setup { spec: &spec, seed: 1, total_steps: 1000, device };
+            let config = OnPolicy { num_envs: 2, horizon: 150, ..OnPolicy::default() };
+            let mut core = ActorCritic::new(config, &setup).unwrap();
+            let batch = core.collect(&mut envs).unwrap();
+            let Rows::Host(rows) = &batch.rows else { continue };
+            let (space, flags) = (&spec.agents[0].action, spec.mask_len());
+            assert!(rows.masks.contains(&false), "a task that forbids nothing tests nothing");
+            for (action, mask) in rows.actions.iter().zip(rows.masks.chunks_exact(flags)) {
+                assert!(space.allows(&[f64::from(*action)], mask));
+            }
+            assert_eq!(
+                core.policy.head().forbidden(&rows.masks, &setup.device).unwrap().dims(),
+                [300, flags]
+            );
+        }
     }
 
     #[test]

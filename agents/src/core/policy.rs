@@ -6,7 +6,7 @@ use steadfast_envs::state::Array;
 use steadfast_envs::{Rng, State, StateError};
 
 use super::batch::{HostRows, Rows, TensorRows};
-use super::density::{self, Density, HostSample};
+use super::density::{Density, HostSample};
 use super::device::{Device, to_host};
 use super::dist::{Dist, Head};
 use super::kernels;
@@ -113,7 +113,7 @@ impl Policy {
         match (&mut self.weights.params, &mut self.weights.grad, rows) {
             (Vector::Host(params), Vector::Host(grad), Rows::Host(rows)) => {
                 let len = self.mlp.len();
-                self.mlp.forward_slices(params, &rows.obs, &mut self.work);
+                outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
                 let (head, density) = (&self.head, &mut self.density);
                 density.share(head, &params[len..], &rows.log_std_old);
                 let d_extra = &mut grad[len..];
@@ -137,7 +137,7 @@ impl Policy {
             }
             (Vector::Tensor(_), _, Rows::Tensor(rows)) => {
                 let mut value = None;
-                let grad = self.grad_tensor(&rows.obs, |dist| {
+                let grad = self.grad_tensor(&rows.obs, rows.forbidden.as_ref(), |dist| {
                     let loss = loss.row(&TensorSample { dist, rows }).mean();
                     value = Some(loss.clone().inner());
                     loss
@@ -153,7 +153,7 @@ impl Policy {
     pub fn compare(&mut self, rows: &Rows, clip: f64) -> Comparison {
         match (&self.weights.params, rows) {
             (Vector::Host(params), Rows::Host(rows)) => {
-                let outputs = self.mlp.forward_slices(params, &rows.obs, &mut self.work);
+                let outputs = outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
                 let (head, density) = (&self.head, &mut self.density);
                 density.share(head, &params[self.mlp.len()..], &rows.log_std_old);
                 let (k, a) = (head.outputs(), head.action_len());
@@ -182,7 +182,7 @@ impl Policy {
                 }
             }
             (Vector::Tensor(params), Rows::Tensor(rows)) => {
-                let dist = self.dist(params, &rows.obs);
+                let dist = self.dist(params, &rows.obs, rows.forbidden.as_ref());
                 let ratio = (dist.log_prob(&rows.actions) - rows.log_prob_old.clone()).exp(); // [B]
                 let clipped = (ratio.clone() - 1.0).abs().greater_scalar(clip).float().mean();
                 let mean = |column: Tensor<1>| Scalar::Tensor(column.mean());
@@ -201,7 +201,7 @@ impl Policy {
     /// Completes `rows`, which hold observations and actions, with π as π_old and the log-probabilities under it.
     pub(super) fn remember(&mut self, rows: &mut HostRows) {
         let Vector::Host(params) = &self.weights.params else { apart() };
-        let outputs = self.mlp.forward_slices(params, &rows.obs, &mut self.work);
+        let outputs = outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
         let (head, density) = (&self.head, &mut self.density);
         let log_std = &params[self.mlp.len()..];
         rows.log_std_old.clear();
@@ -212,10 +212,7 @@ impl Policy {
         density.share(head, log_std, log_std);
         let pairs = outputs.chunks_exact(head.outputs()).zip(rows.actions.chunks_exact(head.action_len()));
         rows.log_prob_old.extend(pairs.map(|(outputs, action)| density.read(head, outputs, action)));
-        if let Head::Categorical { sizes } = head {
-            let pairs = outputs.chunks_exact(head.outputs()).zip(rows.old.chunks_exact_mut(head.outputs()));
-            pairs.for_each(|(logits, log_p)| density::log_softmax(sizes, logits, log_p));
-        }
+        density.normalize(head, &mut rows.old);
     }
 
     /// A linear map v ↦ (F + damping·I) v with F = mean over every n-th of `rows` of Jᵀ M J, the Fisher
@@ -227,14 +224,18 @@ impl Policy {
                 let columns = rows.obs.len() / rows.advantage.len().max(1);
                 let obs: Vec<f32> =
                     rows.obs.chunks_exact(columns).step_by(every).flatten().copied().collect();
-                self.mlp.forward_slices(params, &obs, &mut self.work);
+                let flags = self.head.mask_len().max(1);
+                let masks: Vec<bool> =
+                    rows.masks.chunks_exact(flags).step_by(every).flatten().copied().collect();
+                outputs(&self.mlp, &self.head, params, &obs, &masks, &mut self.work);
                 At::Host { obs, tangent: vec![0.0; params.len()], product: vec![0.0; params.len()] }
             }
             (Vector::Tensor(params), Rows::Tensor(rows)) => {
-                let obs = rows.every(every, &self.device);
+                let obs = every_row(&rows.obs, every, &self.device);
                 let batch = obs.dims()[0] as f64;
                 let (outputs, pass) = self.mlp.forward(params, obs);
-                let dist = self.head.dist(outputs, self.extra(params));
+                let forbidden = rows.forbidden.as_ref().map(|f| every_row(f, every, &self.device));
+                let dist = self.head.dist(reachable(outputs, forbidden.as_ref()), self.extra(params));
                 At::Tensor { pass, dist, batch }
             }
             _ => apart(),
@@ -248,17 +249,18 @@ impl Policy {
         (n > 0).then(|| self.std.iter().map(|s| f64::from(*s)).sum::<f64>() / n as f64)
     }
 
-    /// Samples actions `[rows, action_len]` on the host for observations `[rows, O]`; `noise` `[rows, E]` holds standard
-    /// normal numbers.
+    /// Samples actions `[rows, action_len]` on the host for observations `[rows, O]`, allowed by `masks` `[rows, mask_len]`
+    /// where there are some; `noise` `[rows, E]` holds standard normal numbers.
     pub fn sample(
         &self,
         obs: &[f32],
+        masks: &[bool],
         noise: &[f32],
         rng: &mut Rng,
         work: &mut Workspace,
         actions: &mut [f32],
     ) {
-        let outputs = self.mlp.forward_slices(&self.host, obs, work);
+        let outputs = outputs(&self.mlp, &self.head, &self.host, obs, masks, work);
         let (k, e) = (self.head.outputs(), self.head.extra_params());
         for (i, action) in actions.chunks_exact_mut(self.head.action_len()).enumerate() {
             let (outputs, noise) = (&outputs[i * k..(i + 1) * k], &noise[i * e..(i + 1) * e]);
@@ -266,9 +268,10 @@ impl Policy {
         }
     }
 
-    /// The most likely actions `[rows, action_len]` for observations `[rows, O]`.
-    pub fn greedy(&self, obs: &[f32], work: &mut Workspace, actions: &mut [f32]) {
-        let outputs = self.mlp.forward_slices(&self.host, obs, work);
+    /// The most likely actions `[rows, action_len]` for observations `[rows, O]`, of those that `masks` `[rows, mask_len]`
+    /// allow where there are some.
+    pub fn greedy(&self, obs: &[f32], masks: &[bool], work: &mut Workspace, actions: &mut [f32]) {
+        let outputs = outputs(&self.mlp, &self.head, &self.host, obs, masks, work);
         let rows = outputs.chunks_exact(self.head.outputs());
         for (row, action) in rows.zip(actions.chunks_exact_mut(self.head.action_len())) {
             self.head.greedy(row, action);
@@ -298,18 +301,26 @@ impl Policy {
         Ok(())
     }
 
-    /// π(·|s) as tensors under parameters `[P]` at observations `[B, O]`.
-    pub(super) fn dist(&self, params: &Tensor<1>, obs: &Tensor<2>) -> Dist {
-        self.head.dist(self.mlp.forward(params, obs.clone()).0, self.extra(params))
+    /// π(·|s) as tensors under parameters `[P]` at observations `[B, O]`, with what is `forbidden` `[B, K]` there.
+    pub(super) fn dist(&self, params: &Tensor<1>, obs: &Tensor<2>, forbidden: Option<&Tensor<2>>) -> Dist {
+        let outputs = self.mlp.forward(params, obs.clone()).0;
+        self.head.dist(reachable(outputs, forbidden), self.extra(params))
     }
 
     /// ∇_θ of `loss` `[P]`, a scalar function of π_θ(·|s) at observations `[B, O]`, by autodiff.
-    fn grad_tensor(&self, obs: &Tensor<2>, loss: impl FnOnce(&Dist) -> Tensor<1>) -> Tensor<1> {
+    fn grad_tensor(
+        &self,
+        obs: &Tensor<2>,
+        forbidden: Option<&Tensor<2>>,
+        loss: impl FnOnce(&Dist) -> Tensor<1>,
+    ) -> Tensor<1> {
         let Vector::Tensor(params) = &self.weights.params else { apart() };
         let (outputs, pass) = self.mlp.forward(params, obs.clone());
         let outputs = outputs.autodiff().require_grad(); // [B, K]
         let extra = self.extra(params).map(|e| e.autodiff().require_grad()); // [1, E]
-        let gradients = loss(&self.head.dist(outputs.clone(), extra.clone())).backward();
+        let forbidden = forbidden.map(|f| f.clone().autodiff());
+        let dist = self.head.dist(reachable(outputs.clone(), forbidden.as_ref()), extra.clone());
+        let gradients = loss(&dist).backward();
         let zeros = |t: &Tensor<2>| t.clone().inner().zeros_like();
         let d_outputs = outputs.grad(&gradients).unwrap_or_else(|| zeros(&outputs));
         let d_extra = extra.map(|e| e.grad(&gradients).unwrap_or_else(|| zeros(&e)));
@@ -334,6 +345,38 @@ impl Policy {
             None => grad,
         }
     }
+}
+
+/// Network outputs `[B, K]` at observations `[B, O]`, with what `masks` forbid out of reach.
+fn outputs<'a>(
+    mlp: &Mlp,
+    head: &Head,
+    params: &[f32],
+    obs: &[f32],
+    masks: &[bool],
+    work: &'a mut Workspace,
+) -> &'a [f32] {
+    mlp.forward_slices(params, obs, work);
+    let outputs = work.outputs_mut();
+    head.forbid(masks, outputs);
+    outputs
+}
+
+/// Outputs `[B, K]` plus what puts some of them out of reach.
+fn reachable(outputs: Tensor<2>, forbidden: Option<&Tensor<2>>) -> Tensor<2> {
+    match forbidden {
+        Some(forbidden) => outputs + forbidden.clone(),
+        None => outputs,
+    }
+}
+
+/// Every n-th row, `[⌈B/n⌉, columns]`.
+fn every_row(rows: &Tensor<2>, n: usize, device: &Device) -> Tensor<2> {
+    if n == 1 {
+        return rows.clone();
+    }
+    let picked: Vec<u32> = (0..rows.dims()[0] as u32).step_by(n).collect();
+    rows.clone().select(0, device.indices(&picked))
 }
 
 /// The rows of a batch under a policy's loss, as tensors on an autodiff graph.
@@ -622,8 +665,8 @@ pub(super) fn load_parts(mlp: &Mlp, name: &str, state: &State) -> Result<Vec<f32
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use super::super::testing::{
-        actions, close, devices, direction, heads, loss_and_grad, normals, params, policy, policy_on, rng,
-        rows, scalar, shift_log_prob_old,
+        actions, close, devices, direction, heads, loss_and_grad, masked_rows, normals, params, policy,
+        policy_on, rng, rows, scalar, shift_log_prob_old,
     };
     use super::super::weights::{read, read_both};
     use super::*;
@@ -679,23 +722,27 @@ mod tests {
     fn quadrature(policy: &Policy, obs: &[f32]) -> Vec<(Vec<f32>, f64)> {
         let outputs = outputs(policy, obs);
         // Each dimension's values with their weights; the action is centre + scale · value.
-        let (options, centre, scale) = match policy.head() {
-            Head::Gaussian { .. } => {
-                let nodes: Vec<(f32, f64)> =
-                    vec![(0.0, 2.0 / 3.0), (3f32.sqrt(), 1.0 / 6.0), (-3f32.sqrt(), 1.0 / 6.0)];
-                (vec![nodes; policy.std.len()], outputs, policy.std.clone())
-            }
-            Head::Categorical { sizes } => {
+        let mut options: Vec<Vec<(f32, f64)>> = Vec::new();
+        let (mut centre, mut scale) = (Vec::new(), Vec::new());
+        for (part, place) in policy.head().parts() {
+            let outputs = &outputs[place.outputs];
+            if let Head::Categorical { sizes } = part {
                 let mut start = 0;
-                let options = sizes.iter().map(|n| {
+                options.extend(sizes.iter().map(|n| {
                     let weights: Vec<f64> =
                         outputs[start..start + n].iter().map(|l| f64::from(*l).exp()).collect();
                     start += n;
                     (0..*n).map(|a| (a as f32, weights[a] / weights.iter().sum::<f64>())).collect()
-                });
-                (options.collect(), vec![0.0; sizes.len()], vec![1.0; sizes.len()])
+                }));
+                centre.extend(vec![0.0; sizes.len()]);
+                scale.extend(vec![1.0; sizes.len()]);
+            } else {
+                let nodes = vec![(0.0, 2.0 / 3.0), (3f32.sqrt(), 1.0 / 6.0), (-3f32.sqrt(), 1.0 / 6.0)];
+                options.extend(vec![nodes; outputs.len()]);
+                centre.extend_from_slice(outputs);
+                scale.extend_from_slice(&policy.std[place.extra]);
             }
-        };
+        }
         let mut points = vec![(Vec::new(), 1.0)];
         for options in &options {
             let extend = |(action, weight): &(Vec<f32>, f64)| {
@@ -760,7 +807,7 @@ mod tests {
     /// KL(π ‖ π_old) curves like F around π_old.
     #[test]
     fn fisher_product_is_the_derivative_of_the_kl_gradient() {
-        const H: f64 = 1e-2;
+        const H: f64 = 5e-3;
         for device in devices() {
             for head in heads() {
                 let mut policy = policy_on(&device, head.clone(), 2, &[3], Activation::Tanh);
@@ -789,18 +836,34 @@ mod tests {
         close(&relative(a), &relative(b), 1e-5);
     }
 
+    /// Masks that allow about half of the options, and the actions.
+    fn masks_around(head: &Head, actions: &[f32]) -> Vec<bool> {
+        let mut masks = Vec::new();
+        for (i, action) in actions.chunks_exact(head.action_len()).enumerate() {
+            for (part, place) in head.parts() {
+                let Head::Categorical { sizes } = part else { continue };
+                for (n, a) in sizes.iter().zip(&action[place.action]) {
+                    masks.extend((0..*n).map(|j| j == *a as usize || (i + j) % 2 == 0));
+                }
+            }
+        }
+        masks
+    }
+
     /// The fused pass and the graph, on every shape: values, gradients, comparisons, Fisher products.
     #[test]
     fn slices_agree_with_the_tensors() {
         let more = [Head::Gaussian { dim: 6 }, Head::Categorical { sizes: vec![5, 2, 20] }];
-        for head in heads().into_iter().chain(more) {
+        for (masked, head) in heads().into_iter().chain(more).flat_map(|h| [(false, h.clone()), (true, h)]) {
             for (obs_len, hidden) in [(2, &[3][..]), (17, &[64, 64]), (1, &[]), (5, &[40, 16])] {
                 for n in [1, 2, 33, 300] {
                     for activation in [Activation::Tanh, Activation::Relu] {
                         let mut found = devices().into_iter().map(|device| {
                             let mut policy = policy_on(&device, head.clone(), obs_len, hidden, activation);
                             let (obs, actions) = (normals(n * obs_len, 1), actions(&head, n, 2));
-                            let mut rows = rows(&mut policy, obs, actions, normals(n, 3));
+                            // The first option is always allowed, and so is what was done.
+                            let masks = if masked { masks_around(&head, &actions) } else { Vec::new() };
+                            let mut rows = masked_rows(&mut policy, obs, masks, actions, normals(n, 3));
                             let shift: Vec<f32> = normals(n, 4).iter().map(|x| 0.3 * x).collect();
                             shift_log_prob_old(&mut rows, &shift);
                             let v = direction(normals(policy.len(), 5), &device);
@@ -900,8 +963,8 @@ mod tests {
             let (k, e, a) = (head.outputs(), head.extra_params(), head.action_len());
             let (mut greedy, mut sampled) = (vec![0.0; ROWS * a], vec![0.0; ROWS * a]);
             let (mut work, noise) = (Workspace::default(), normals(ROWS * e, 6));
-            policy.greedy(&obs, &mut work, &mut greedy);
-            policy.sample(&obs, &noise, &mut rng(5), &mut work, &mut sampled);
+            policy.greedy(&obs, &[], &mut work, &mut greedy);
+            policy.sample(&obs, &[], &noise, &mut rng(5), &mut work, &mut sampled);
             let (mut best, mut drawn, mut rng) = (vec![0.0; ROWS * a], vec![0.0; ROWS * a], rng(5));
             for row in 0..ROWS {
                 let (o, n) = (&outputs[row * k..(row + 1) * k], &noise[row * e..(row + 1) * e]);
@@ -918,7 +981,7 @@ mod tests {
         let (mut policy, obs) = small(Head::Gaussian { dim: 2 });
         let act = |policy: &Policy| {
             let mut actions = vec![0.0; ROWS * 2];
-            policy.greedy(&obs, &mut Workspace::default(), &mut actions);
+            policy.greedy(&obs, &[], &mut Workspace::default(), &mut actions);
             actions
         };
         let (before, std) = (act(&policy), policy.action_std());
@@ -944,7 +1007,7 @@ mod tests {
             assert_eq!(params(&other), params(&policy));
             let act = |policy: &Policy| {
                 let mut actions = vec![0.0; ROWS * head.action_len()];
-                policy.greedy(&obs, &mut Workspace::default(), &mut actions);
+                policy.greedy(&obs, &[], &mut Workspace::default(), &mut actions);
                 actions
             };
             assert_eq!(act(&other), act(&policy), "the acting copy is loaded as well");

@@ -15,6 +15,8 @@ use crate::AgentError;
 pub struct Rollout {
     /// Observations s_t as the networks see them, `[T, N, O]`.
     pub obs: Vec<f32>,
+    /// Choices allowed in s_t, `[T, N, mask_len]`; empty for a task without masks.
+    pub masks: Vec<bool>,
     /// Actions a_t as sampled, unclipped, `[T, N, action_len]`.
     pub actions: Vec<f32>,
     /// Rewards, scaled if so configured, `[T, N]`.
@@ -31,9 +33,9 @@ pub struct Rollout {
 
 impl Rollout {
     fn clear(&mut self) {
-        let Self { obs, actions, rewards, terminated, truncated, last_obs, final_obs } = self;
+        let Self { obs, masks, actions, rewards, terminated, truncated, last_obs, final_obs } = self;
         [obs, actions, rewards, last_obs, final_obs].into_iter().for_each(Vec::clear);
-        [terminated, truncated].into_iter().for_each(Vec::clear);
+        [masks, terminated, truncated].into_iter().for_each(Vec::clear);
     }
 }
 
@@ -72,7 +74,8 @@ impl Collector {
     /// uses again.
     ///
     /// # Errors
-    /// [`AgentError::NonFinite`] when an observation or a reward is not a finite number.
+    /// [`AgentError::NonFinite`] when an observation or a reward is not a finite number; [`AgentError::NoChoice`] when a
+    /// mask allows nothing.
     pub fn collect(
         &mut self,
         policy: &Policy,
@@ -89,8 +92,11 @@ impl Collector {
         }
         for actions in rollout.actions.chunks_exact_mut(n * action_len) {
             profile::enter(Stage::Inference);
-            policy.sample(&self.obs, &self.noise, &mut self.rng, &mut self.work, actions);
+            let (masks, noise) = (envs.masks(), &self.noise);
+            some_choice(envs)?;
+            policy.sample(&self.obs, masks, noise, &mut self.rng, &mut self.work, actions);
             rollout.obs.extend_from_slice(&self.obs);
+            rollout.masks.extend_from_slice(masks);
             profile::enter(Stage::Environment);
             envs.step(actions);
             profile::enter(Stage::Inference);
@@ -164,6 +170,25 @@ pub(super) fn finite_obs(envs: &VecEnv) -> Result<(), AgentError> {
         return Ok(());
     }
     Err(AgentError::NonFinite { what: "an observation", step: envs.steps() })
+}
+
+/// Fails when a mask allows no value of a choice.
+///
+/// # Errors
+/// [`AgentError::NoChoice`].
+pub fn some_choice(envs: &VecEnv) -> Result<(), AgentError> {
+    let spec = envs.spec();
+    let mut rest = envs.masks();
+    while !rest.is_empty() {
+        for agent in &spec.agents {
+            let (flags, others) = rest.split_at(agent.action.flags());
+            rest = others;
+            if let Some(choice) = agent.action.blocked(flags) {
+                return Err(AgentError::NoChoice { agent: agent.name.clone(), choice, step: envs.steps() });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Fails when a reward is not finite.

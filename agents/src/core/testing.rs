@@ -29,7 +29,8 @@ pub fn devices() -> [Device; 2] {
 /// One head of each kind.
 pub fn heads() -> Vec<Head> {
     let choices = |sizes: &[usize]| Head::Categorical { sizes: sizes.to_vec() };
-    vec![Head::Gaussian { dim: 2 }, choices(&[3]), choices(&[3, 2])]
+    let hybrid = Head::Product(vec![Head::Gaussian { dim: 2 }, choices(&[3, 2]), Head::Gaussian { dim: 1 }]);
+    vec![Head::Gaussian { dim: 2 }, choices(&[3]), choices(&[3, 2]), hybrid]
 }
 
 /// Actions `[B, action_len]` that the head can take.
@@ -38,6 +39,11 @@ pub fn actions(head: &Head, rows: usize, index: u64) -> Vec<f32> {
         Head::Gaussian { dim } => normals(rows * dim, index),
         Head::Categorical { sizes } => {
             (0..rows).flat_map(|i| sizes.iter().map(move |n| (i % n) as f32)).collect()
+        }
+        Head::Product(parts) => {
+            let each: Vec<_> = parts.iter().map(|p| (actions(p, rows, index), p.action_len())).collect();
+            let row = |i: usize| each.iter().flat_map(move |(a, len)| a[i * len..(i + 1) * len].to_vec());
+            (0..rows).flat_map(row).collect()
         }
     }
 }
@@ -66,25 +72,38 @@ pub fn policy_on(
 
 /// Rows of `obs` `[B, O]` and `actions` `[B, action_len]` whose π_old is `policy` as it stands; no values.
 pub fn rows(policy: &mut Policy, obs: Vec<f32>, actions: Vec<f32>, advantage: Vec<f32>) -> Rows {
+    masked_rows(policy, obs, Vec::new(), actions, advantage)
+}
+
+/// The same with masks `[B, mask_len]`.
+pub fn masked_rows(
+    policy: &mut Policy,
+    obs: Vec<f32>,
+    masks: Vec<bool>,
+    actions: Vec<f32>,
+    advantage: Vec<f32>,
+) -> Rows {
     let len = advantage.len();
     let (value_old, ret) = (vec![0.0; len], vec![0.0; len]);
     match policy.weights.params.clone() {
         Vector::Host(_) => {
-            let mut rows = HostRows { obs, actions, advantage, value_old, ret, ..HostRows::default() };
+            let mut rows = HostRows { obs, masks, actions, advantage, value_old, ret, ..HostRows::default() };
             policy.remember(&mut rows);
             Rows::Host(rows)
         }
         Vector::Tensor(params) => {
             let device = Device::cpu_tensors();
+            let forbidden = policy.head().forbidden(&masks, &device);
             let obs = device.matrix(obs.clone(), obs.len() / len);
             let actions = device.matrix(actions, policy.head().action_len());
-            let dist_old = policy.dist(&params, &obs);
+            let dist_old = policy.dist(&params, &obs, forbidden.as_ref());
             Rows::Tensor(TensorRows {
                 log_prob_old: dist_old.log_prob(&actions),
                 value_old: device.vector(value_old),
                 ret: device.vector(ret),
                 advantage: device.vector(advantage),
                 obs,
+                forbidden,
                 actions,
                 dist_old,
             })

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use steadfast::settings::{self, RunSettings};
 use steadfast::train::{self as run, Conduct, Outcome, Progress};
 use steadfast::{checkpoint, sweep};
-use steadfast_agents::Agent;
+use steadfast_agents::{Agent, Seen};
 use steadfast_envs::Rng;
 use steadfast_envs::rng::{self, Purpose};
 
@@ -114,6 +114,9 @@ pub fn result(directory: PathBuf) -> PyResult<Option<Ended>> {
     Ok(result.map(|r| (format!("{:?}", r.status).to_lowercase(), r.reason, r.step, r.return_mean)))
 }
 
+/// Actions and memory.
+type Acted<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray2<f32>>);
+
 /// The trained policy of a run.
 #[pyclass(module = "steadfast._steadfast")]
 pub struct Policy {
@@ -174,12 +177,17 @@ impl Policy {
         self.spec.agents.iter().map(agent).collect()
     }
 
-    /// Actions `[rows, action_len]` for observations `[rows, obs_len]`: the most likely ones.
+    /// Actions `[rows, action_len]` for observations `[rows, obs_len]`: the most likely ones of those that `masks` `[rows,
+    /// mask_len]` allow. `memory` `[rows, memory_len]` is what the last call returned beside them, zero where an episode
+    /// begins.
+    #[pyo3(signature = (obs, masks=None, memory=None))]
     fn act<'py>(
         &mut self,
         py: Python<'py>,
         obs: PyReadonlyArray2<'py, f32>,
-    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        masks: Option<PyReadonlyArray2<'py, bool>>,
+        memory: Option<PyReadonlyArray2<'py, f32>>,
+    ) -> PyResult<Acted<'py>> {
         self.home.check("policy")?;
         let obs = obs.as_slice()?;
         let rows = obs.len() / self.obs_len;
@@ -189,7 +197,22 @@ impl Policy {
         }
         let mut actions = vec![0.0; rows * self.action_len];
         let agent = self.agent.get_mut().unwrap_or_else(PoisonError::into_inner);
-        agent.act(obs, &mut actions, &mut self.rng);
-        PyArray1::from_vec(py, actions).reshape([rows, self.action_len])
+        let masks = masks.as_ref().map_or(Ok(&[][..]), |m| m.as_slice())?;
+        let mut memory = memory.as_ref().map_or(Ok(&[][..]), |m| m.as_slice())?.to_vec();
+        if memory.is_empty() {
+            memory.resize(rows * agent.memory_len(), 0.0);
+        }
+        for (what, found, wanted) in [
+            ("masks", masks.len(), if masks.is_empty() { 0 } else { rows * self.spec.mask_len() }),
+            ("memory", memory.len(), rows * agent.memory_len()),
+        ] {
+            if found != wanted {
+                return Err(raise(format!("{found} numbers of {what}; {rows} rows need {wanted}")));
+            }
+        }
+        agent.act(&mut Seen { obs, masks, memory: &mut memory }, &mut actions, &mut self.rng);
+        let memory_len = agent.memory_len();
+        let memory = PyArray1::from_vec(py, memory).reshape([rows, memory_len])?;
+        Ok((PyArray1::from_vec(py, actions).reshape([rows, self.action_len])?, memory))
     }
 }

@@ -35,6 +35,11 @@ impl Workspace {
         self.d_outputs.resize(outputs.len(), 0.0);
         (outputs, &mut self.d_outputs)
     }
+
+    /// The outputs of the last forward pass, to be changed: no derivative looks at them.
+    pub fn outputs_mut(&mut self) -> &mut [f32] {
+        self.values.last_mut().map_or(&mut [], Vec::as_mut_slice)
+    }
 }
 
 impl Mlp {

@@ -184,12 +184,18 @@ class Policy:
             ((self.observation_space, self.action_space),) = self.spaces.values()
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+        action_masks: Any = None,
     ) -> tuple[Any, Any]:
         """The most likely action for one observation, or one for each row of a batch, clipped to its space.
 
         The arguments and the second result are those of Stable-Baselines3's ``predict``, so that its
-        ``evaluate_policy`` takes a policy; there is no recurrent state.
+        ``evaluate_policy`` takes a policy: the second result is the next ``state``, None for a policy without memory.
+        ``action_masks`` holds the flags of all agents' choices, one row an observation.
 
         Raises:
             SteadfastError: Without ``deterministic``: trained policies act greedily.
@@ -201,7 +207,12 @@ class Policy:
         if obs.ndim == 0 or obs.size == 0 or obs.size % length:
             raise SteadfastError(f"observations of shape {obs.shape}; '{self.env}' has {length} numbers in one")
         one = obs.size == length and (obs.ndim == 1 or obs.shape[0] != 1)
-        actions = self._native.act(np.ascontiguousarray(obs.reshape(-1, length)))
+        rows = np.ascontiguousarray(obs.reshape(-1, length))
+        if state is not None and episode_start is not None:
+            state = np.where(np.reshape(episode_start, (-1, 1)), np.float32(0), state)
+        masks = None if action_masks is None else np.asarray(action_masks, np.bool_).reshape(len(rows), -1)
+        actions, memory = self._native.act(rows, masks, state)
+        state = memory if memory.size else None
         parts, start = [], 0
         for _, action in self.spaces.values():
             size = _numbers(action)
