@@ -23,6 +23,8 @@
 pub mod check;
 pub mod classic;
 pub mod compare;
+pub mod gromov;
+pub mod hierarchy;
 pub mod mujoco;
 pub mod options;
 pub mod particle;
@@ -203,6 +205,12 @@ pub trait Env: Send {
         false
     }
 
+    /// The states of the present level as an undirected graph, the neighbours of each, for a task whose geometry is of
+    /// interest ([`gromov::of_graph`]).
+    fn state_graph(&self) -> Option<Vec<Vec<usize>>> {
+        None
+    }
+
     /// The present state as a picture; `None` for a task that has none.
     fn scene(&self) -> Option<Scene> {
         None
@@ -317,6 +325,22 @@ macro_rules! particle {
     };
 }
 
+/// A task of [`hierarchy`]: a struct of options.
+macro_rules! hierarchy {
+    ($id:literal, $task:ident, $options:ident, $summary:literal) => {
+        Entry {
+            id: $id,
+            summary: $summary,
+            make: || Box::new(hierarchy::$task::new($id, hierarchy::$options::default())),
+            options: |given| Ok(hierarchy::$options::given($id, given)?.list()),
+            maker: |given| {
+                let options = hierarchy::$options::given($id, given)?;
+                Ok(Box::new(move || Box::new(hierarchy::$task::new($id, options.clone()))))
+            },
+        }
+    };
+}
+
 /// A task of [`uav`], which may be a preset: its name tells it.
 macro_rules! uav {
     ($id:literal, $task:ident, $options:ident, $summary:literal) => {
@@ -413,6 +437,8 @@ pub const REGISTRY: &[Entry] = &[
     uav!("uav-bs/bs-std", Bs, BsOptions, "three UAV base stations, twelve moving users"),
     uav!("uav-bs/bs-dense", Bs, BsOptions, "six UAV base stations, sixty moving users"),
     uav!("uav-bs/bs-jam", Bs, BsOptions, "three UAV base stations, twelve moving users, a jammer"),
+    hierarchy!("hierarchy/tree", Tree, TreeOptions, "descend a tree to its best leaf; best return 1"),
+    hierarchy!("hierarchy/maze", Maze, MazeOptions, "find the way through a maze with loops; best return 1"),
     entry!("probe/bandit", probe::Bandit::discrete(), "one step, four noisy arms; best return 1"),
     entry!("probe/bandit-continuous", probe::Bandit::continuous(), "one step, noisy parabola; best return 0"),
     entry!("probe/identity-discrete", probe::Identity::discrete(), "name the index shown; best return 8"),

@@ -28,6 +28,8 @@ pub enum Purpose {
     Bootstrap = 6,
     /// Tests and checks.
     Check = 7,
+    /// Layouts of levels, whatever run plays them.
+    Level = 8,
 }
 
 /// The stream of `purpose` number `index` in the run of that `seed`.

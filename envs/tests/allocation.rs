@@ -1,4 +1,4 @@
-//! A step of a multi-agent task takes no memory, nor does looking at its masks, central state and graph.
+//! A step of a multi-agent task, or of one with levels, takes no memory, nor does looking at its masks, central state and graph.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use steadfast_envs::rng::{Purpose, stream};
-use steadfast_envs::{Graph, VecEnv, make_with};
+use steadfast_envs::{Graph, GraphShape, VecEnv, make_with};
 
 thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
@@ -58,6 +58,9 @@ const TASKS: &[(&str, &[(&str, &str)])] = &[
     ("uav-trajectory/wu2018-2", &[("action", "hybrid")]),
     ("uav-harvest", &[("uavs", "3")]),
     ("uav-harvest", &[("action", "continuous")]),
+    ("hierarchy/tree", &[]),
+    ("hierarchy/maze", &[]),
+    ("hierarchy/maze", &[("loops", "0.5"), ("num_levels", "0"), ("distance", "9")]),
 ];
 
 #[test]
@@ -70,7 +73,7 @@ fn no_step_allocates() {
         let (mut obs, mut reward) = (vec![0.0; spec.obs_len()], vec![0.0; spec.agents.len()]);
         let mut mask = vec![true; spec.mask_len()];
         let mut central = vec![0.0; spec.state_len];
-        let graph = spec.graph.unwrap();
+        let graph = spec.graph.unwrap_or(GraphShape { node_len: 0, edge_len: 0 });
         let pairs = reward.len() * reward.len();
         let (mut nodes, mut adjacency) = (vec![0.0; reward.len() * graph.node_len], vec![false; pairs]);
         let mut edges = vec![0.0; pairs * graph.edge_len];

@@ -366,8 +366,8 @@ fn bad_options_are_named() {
 fn every_option_takes_its_default_and_is_documented() {
     for entry in REGISTRY {
         let options = (entry.options)(&[]).unwrap();
-        let multi_agent = ["particle/", "uav-", "-v5/"].iter().any(|part| entry.id.contains(part));
-        let has_options = multi_agent || SPECS.iter().any(|s| s.0 == entry.id);
+        let family = ["particle/", "uav-", "-v5/", "hierarchy/"].iter().any(|part| entry.id.contains(part));
+        let has_options = family || SPECS.iter().any(|s| s.0 == entry.id);
         assert_eq!(options.is_empty(), !has_options, "{}", entry.id);
         let given: Vec<(&str, &str)> = options.iter().map(|o| (o.key, o.value.as_str())).collect();
         assert_eq!((entry.options)(&given).as_ref(), Ok(&options), "{}", entry.id);

@@ -1,0 +1,76 @@
+//! Tasks whose geometry is a dial: how much the graph of their states is like a tree.
+//!
+//! A tree embeds in the hyperbolic plane with as little distortion as one likes, in Euclidean space only with dimensions
+//! that grow with it. Whether an agent with a hyperbolic representation gains by that is what these tasks ask; the
+//! measure is Gromov's δ ([`crate::gromov`]) of [`crate::Env::state_graph`].
+//!
+//! | task | dial | δ of the graph of states |
+//! |---|---|---|
+//! | [`tree`] | `branching`, `depth`: how fast the tree grows | 0, always |
+//! | [`maze`] | `loops`: share of the walls of a perfect maze that are opened | 0 for `loops=0` (a tree), n − 1 for `loops=1` (open n × n) |
+//!
+//! Only the dial `loops` changes the geometry while the rest stays; compare its ends at the same `distance`.
+//!
+//! A level is a subtree or a maze. `levels=train` plays the first `num_levels` training levels (0: all of
+//! them), `levels=test` all of the others, which no training level ever is. Every level has the optimum 1, reached by
+//! the comparator `oracle`.
+
+pub mod maze;
+pub mod tree;
+
+pub use maze::{Maze, MazeOptions};
+pub use tree::{Tree, TreeOptions};
+
+use crate::options::{OptionValue, choice};
+
+choice! {
+    /// Which levels are played.
+    pub enum Levels: "train or test" {
+        /// Those to learn on.
+        Train = "train",
+        /// Those held out.
+        Test = "test",
+    }
+}
+
+/// How many there are of something that makes no sense alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Several(pub usize);
+
+/// A number of something, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count(pub usize);
+
+/// The side of a square that has a middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Odd(pub usize);
+
+impl OptionValue for Several {
+    const TAKES: &'static str = "a whole number from 2 to 64";
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok().filter(|n| (2..=64).contains(n)).map(Self)
+    }
+    fn text(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl OptionValue for Count {
+    const TAKES: &'static str = "a whole number from 0 to 1000000";
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok().filter(|n| *n <= 1_000_000).map(Self)
+    }
+    fn text(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl OptionValue for Odd {
+    const TAKES: &'static str = "an odd number from 1 to 31";
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok().filter(|n| n % 2 == 1 && *n <= 31).map(Self)
+    }
+    fn text(&self) -> String {
+        self.0.to_string()
+    }
+}
