@@ -46,6 +46,19 @@ pub enum Shape {
         /// Colour.
         paint: Paint,
     },
+    /// Words, upright.
+    Text {
+        /// Where their baseline begins, or ends if `rightmost`.
+        at: Point,
+        /// What they say.
+        text: String,
+        /// Size of the type.
+        size: f64,
+        /// Whether they end there.
+        rightmost: bool,
+        /// Colour.
+        paint: Paint,
+    },
 }
 
 /// From where the scene is seen.
@@ -119,6 +132,16 @@ pub fn ball(at: [f64; 2], radius: f64, paint: Paint) -> Shape {
 /// A line in the plane of a side view, its points given as (x, z).
 pub fn line(points: impl IntoIterator<Item = [f64; 2]>, paint: Paint) -> Shape {
     Shape::Line { points: points.into_iter().map(|[x, z]| [x, 0.0, z]).collect(), paint }
+}
+
+/// Words in the plane of a side view that begin at (x, z).
+pub fn words(at: [f64; 2], size: f64, text: impl Into<String>, paint: Paint) -> Shape {
+    Shape::Text { at: [at[0], 0.0, at[1]], text: text.into(), size, rightmost: false, paint }
+}
+
+/// Words that end there.
+pub fn words_up_to(at: [f64; 2], size: f64, text: impl Into<String>, paint: Paint) -> Shape {
+    Shape::Text { at: [at[0], 0.0, at[1]], text: text.into(), size, rightmost: true, paint }
 }
 
 /// A rectangle in the plane of a side view, turned anticlockwise by `angle`, in rad.

@@ -41,14 +41,16 @@ pub struct BenchArgs {
     /// Where networks live in `train`: cpu or wgpu
     #[arg(long, default_value = Device::NAMES[0])]
     device: String,
-    /// Measure other libraries too, right after ours, with this Python (it needs stable-baselines3, sb3-contrib and sbx-rl)
+    /// Measure other libraries too, right after ours, with this Python (it needs gymnasium[mujoco] for `envs`, and
+    /// stable-baselines3, sb3-contrib and sbx-rl for `train`)
     #[arg(long, value_name = "PYTHON")]
     peers: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// Environment steps per second in a VecEnv of 1024, actions zero; beside the bare environment
+    /// Environment steps per second in a VecEnv of 1024, actions zero, beside the bare environment; with --peers, one
+    /// environment under random actions beside Gymnasium and MuJoCo's C library
     Envs,
     /// Whole trainings: environment steps per second; beside the same on the tensor library
     Train,
@@ -131,7 +133,7 @@ pub fn main(args: &BenchArgs) -> Result<ExitCode> {
         Ok(())
     };
     if chosen(What::Envs) {
-        envs(&mut show)?;
+        envs(args.peers.as_deref(), &mut show)?;
     }
     if chosen(What::Update) {
         update(&mut show)?;
@@ -192,7 +194,7 @@ fn beside(mut work: impl FnMut(), mut reference: impl FnMut()) -> ((f64, f64), f
     ((best, worst / best), best_reference)
 }
 
-fn envs(show: &mut Show) -> Result<()> {
+fn envs(peers: Option<&std::path::Path>, show: &mut Show) -> Result<()> {
     for entry in steadfast_envs::REGISTRY {
         // A step of a robot costs a thousand times that of a closed form.
         let mut few = VecEnv::new(&entry.make, 32, 0, Purpose::Check, 1);
@@ -230,7 +232,64 @@ fn envs(show: &mut Show) -> Result<()> {
         let value = (rate(seconds), spread);
         show(vec![Line::new("envs", entry.id, "steps/s", value, "the bare environment", rate(bare))])?;
     }
+    let Some(python) = peers else { return Ok(()) };
+    for entry in steadfast_envs::REGISTRY {
+        let robot = entry.id.ends_with("-v5");
+        if !robot && !CLASSIC_OF_GYMNASIUM.contains(&entry.id) {
+            continue;
+        }
+        let (before, spread_before) = random_steps(entry)?;
+        let mut theirs = vec![("gymnasium step", peer_rate(python, "gymnasium step", entry.id)?)];
+        if robot {
+            theirs.push(("mujoco mj_step", peer_rate(python, "mujoco mj_step", entry.id)?));
+        }
+        let (after, spread_after) = random_steps(entry)?;
+        let ours = (before.max(after), spread_before.max(spread_after));
+        let line = |(peer, rate): (&str, f64)| {
+            Line::new("envs", format!("{} random actions", entry.id), "steps/s", ours, peer, rate)
+        };
+        show(theirs.into_iter().map(line).collect())?;
+    }
     Ok(())
+}
+
+/// The classic tasks that Gymnasium has under the same name.
+const CLASSIC_OF_GYMNASIUM: &[&str] =
+    &["CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"];
+
+/// Steps of an episode under random actions; `tools/peers.py` has the same.
+const EPISODE: usize = 50;
+
+/// Steps per second of one environment under random actions, with the spread; resets are part of the time.
+fn random_steps(entry: &steadfast_envs::Entry) -> Result<(f64, f64)> {
+    let (mut env, mut rng) = ((entry.make)(), stream(0, Purpose::Check, 0));
+    let spec = env.spec().clone();
+    let (space, mut draws) = (&spec.agents[0].action, stream(0, Purpose::Check, 1));
+    let mut actions = Vec::new();
+    (0..1000).for_each(|_| space.sample(&[], &mut draws, &mut actions));
+    let (mut obs, mut reward) = (vec![0.0; spec.obs_len()], [0.0]);
+    let mut episodes = |count: usize| {
+        for episode in 0..count {
+            env.reset(&mut rng, &mut obs);
+            for t in 0..EPISODE {
+                let at = (episode * EPISODE + t) % 1000 * space.len();
+                if env.step(&actions[at..at + space.len()], &mut rng, &mut obs, &mut reward) {
+                    env.reset(&mut rng, &mut obs);
+                }
+            }
+        }
+    };
+    // Blocks of a few tenths of a second, whatever a step costs.
+    let (mut count, start) = (0, Instant::now());
+    while start.elapsed().as_secs_f64() < 0.2 {
+        episodes(4);
+        count += 4;
+    }
+    let (seconds, spread) = fastest(5, || {
+        episodes(count);
+        Ok(())
+    })?;
+    Ok(((count * EPISODE) as f64 / seconds, spread))
 }
 
 /// The trainings that are measured: agent, preset, environment, options, and the peers with the same settings.
@@ -293,7 +352,7 @@ struct PeerRate {
     steps_per_s: f64,
 }
 
-/// Environment steps per second of a peer, `library algorithm`.
+/// Environment steps per second of a peer: `library algorithm`, or `library function` for a bare environment.
 fn peer_rate(python: &std::path::Path, peer: &str, env: &str) -> Result<f64> {
     let output = Command::new(python)
         .args(["-c", include_str!("../tools/peers.py")])

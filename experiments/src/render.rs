@@ -1,11 +1,13 @@
 //! Moving pictures of a trained policy: a GIF of an episode, or one of its moments as PNG.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, bail};
 use resvg::tiny_skia::{
     Color, FillRule, IntSize, LineCap, Paint as Ink, PathBuilder, Pixmap, Stroke, Transform,
 };
+use resvg::usvg::{Options, Tree};
 use steadfast_agents::Agent;
 use steadfast_envs::scene::{Camera, Paint, Point, Scene, Shape};
 use steadfast_envs::{Env, Picture};
@@ -13,8 +15,10 @@ use steadfast_envs::{Env, Picture};
 use crate::record::write_atomic;
 use crate::train::play;
 
-/// Pixels of the longer side of a picture.
+/// Pixels of the longer side of a moving picture.
 const SIZE: f64 = 480.0;
+/// How many times larger a single picture is, for print.
+const ENLARGED: f64 = 3.0;
 /// Pictures a second that a GIF shows at most: viewers slow down what is faster.
 const MOST_FPS: f64 = 33.4;
 /// Vertical angle of view of a perspective picture, in rad.
@@ -50,7 +54,7 @@ pub fn episode(agent: &dyn Agent, make: &dyn Fn() -> Box<dyn Env>, seed: u64, pa
     let bytes = if path.extension().is_some_and(|e| e == "gif") {
         gif(&moments)?
     } else {
-        moments[moments.len() / 2].frame()?.encode_png().context("cannot encode the picture")?
+        moments[moments.len() / 2].frame(ENLARGED)?.encode_png().context("cannot encode the picture")?
     };
     write_atomic(path, &bytes)
 }
@@ -85,9 +89,10 @@ impl Moment {
         }
     }
 
-    fn frame(&self) -> Result<Pixmap> {
+    /// The pixels; those of a scene, `enlarged` times.
+    fn frame(&self, enlarged: f64) -> Result<Pixmap> {
         match self {
-            Self::Scene(scene) => frame(scene),
+            Self::Scene(scene) => frame(scene, enlarged),
             Self::Picture(Picture { width, height, rgb, .. }) => {
                 let rgba =
                     rgb.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [*r, *g, *b, u8::MAX]).collect();
@@ -106,12 +111,12 @@ fn gif(moments: &[Moment]) -> Result<Vec<u8>> {
     let delay = (100.0 * every * dt).round().clamp(1.0, 1000.0) as u16;
     let last = moments.len() - 1;
     let shown = (0..moments.len()).filter(|i| i % every as usize == 0 || *i == last);
-    let first = moments[0].frame()?;
+    let first = moments[0].frame(1.0)?;
     let (width, height) = (first.width() as u16, first.height() as u16);
     let mut encoder = gif::Encoder::new(Vec::new(), width, height, &[])?;
     encoder.set_repeat(gif::Repeat::Infinite)?;
     for i in shown {
-        let mut pixels = moments[i].frame()?.take();
+        let mut pixels = moments[i].frame(1.0)?.take();
         let mut frame = gif::Frame::from_rgba_speed(width, height, &mut pixels, 10);
         // The end stays for a while, before it all begins again.
         frame.delay = if i == last { delay.max(100) } else { delay };
@@ -120,12 +125,12 @@ fn gif(moments: &[Moment]) -> Result<Vec<u8>> {
     Ok(encoder.into_inner()?)
 }
 
-/// One moment as pixels.
+/// One moment as pixels, 480 on the longer side, times `enlarged`.
 ///
 /// # Errors
 /// For a camera that sees nothing.
-pub fn frame(scene: &Scene) -> Result<Pixmap> {
-    let view = View::new(&scene.camera);
+pub fn frame(scene: &Scene, enlarged: f64) -> Result<Pixmap> {
+    let view = View::new(&scene.camera, enlarged);
     let mut canvas = Pixmap::new(view.width as u32, view.height as u32)
         .ok_or_else(|| anyhow!("the camera of the task sees nothing"))?;
     canvas.fill(Color::WHITE);
@@ -138,6 +143,7 @@ pub fn frame(scene: &Scene) -> Result<Pixmap> {
     for shape in shapes {
         draw(shape, &view, &mut canvas);
     }
+    write(&scene.shapes, &view, &mut canvas)?;
     Ok(canvas)
 }
 
@@ -151,6 +157,8 @@ struct View {
     /// Pixels a metre: everywhere, or at distance 1 in perspective.
     scale: f64,
     perspective: bool,
+    /// Pixels of a line for one of a small picture.
+    pen: f32,
 }
 
 fn dot(a: Point, b: Point) -> f64 {
@@ -158,21 +166,22 @@ fn dot(a: Point, b: Point) -> f64 {
 }
 
 impl View {
-    fn new(camera: &Camera) -> Self {
+    fn new(camera: &Camera, enlarged: f64) -> Self {
+        let (size, pen) = (SIZE * enlarged, enlarged as f32);
         match *camera {
             Camera::Side { centre: [x, z], width, height } => {
-                let scale = SIZE / width.max(height);
+                let scale = size / width.max(height);
                 let axes = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]];
                 let (width, height) = ((width * scale).round(), (height * scale).round());
-                Self { width, height, axes, eye: [x, 0.0, z], scale, perspective: false }
+                Self { width, height, axes, eye: [x, 0.0, z], scale, perspective: false, pen }
             }
             Camera::Orbit { target, distance, azimuth, elevation } => {
                 let ((sa, ca), (se, ce)) = (azimuth.sin_cos(), elevation.sin_cos());
                 let axes = [[-sa, ca, 0.0], [-se * ca, -se * sa, ce], [-ce * ca, -ce * sa, -se]];
                 let eye = std::array::from_fn(|i| target[i] - distance * axes[2][i]);
-                let (width, height) = (SIZE, (0.75 * SIZE).round());
+                let (width, height) = (size, (0.75 * size).round());
                 let scale = height / 2.0 / (ANGLE_OF_VIEW / 2.0).tan();
-                Self { width, height, axes, eye, scale, perspective: true }
+                Self { width, height, axes, eye, scale, perspective: true, pen }
             }
         }
     }
@@ -190,6 +199,7 @@ impl View {
             Shape::Capsule { from, to, .. } => &[*from, *to],
             Shape::Polygon { corners, .. } => corners,
             Shape::Line { points, .. } => points,
+            Shape::Text { at, .. } => &[*at],
         };
         points.iter().map(|p| self.depth(*p)).sum::<f64>() / points.len().max(1) as f64
     }
@@ -210,13 +220,17 @@ impl View {
 }
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito), on white.
-fn ink(paint: Paint) -> Ink<'static> {
-    let (r, g, b) = match paint {
+fn rgb(paint: Paint) -> (u8, u8, u8) {
+    match paint {
         Paint::Body => (0x00, 0x72, 0xb2),
         Paint::Accent => (0xd5, 0x5e, 0x00),
         Paint::Goal => (0x00, 0x9e, 0x73),
         Paint::Still => (0x50, 0x50, 0x50),
-    };
+    }
+}
+
+fn ink(paint: Paint) -> Ink<'static> {
+    let (r, g, b) = rgb(paint);
     solid(r, g, b)
 }
 
@@ -233,7 +247,7 @@ fn draw(shape: &Shape, view: &View, canvas: &mut Pixmap) {
             let middle = std::array::from_fn(|i| (from[i] + to[i]) / 2.0);
             let width = (2.0 * radius * view.scale_at(middle)) as f32;
             // A light edge keeps limbs apart that lie over one another.
-            thick(*from, *to, width + 2.0, &solid(0xff, 0xff, 0xff), view, canvas);
+            thick(*from, *to, width + 2.0 * view.pen, &solid(0xff, 0xff, 0xff), view, canvas);
             thick(*from, *to, width, &ink(*paint), view, canvas);
         }
         Shape::Polygon { corners, paint } => {
@@ -247,8 +261,43 @@ fn draw(shape: &Shape, view: &View, canvas: &mut Pixmap) {
                 canvas.fill_path(&path, &ink(*paint), FillRule::Winding, Transform::identity(), None);
             }
         }
-        Shape::Line { points, paint } => stroke(points, 2.0, &ink(*paint), view, canvas),
+        Shape::Line { points, paint } => stroke(points, 2.0 * view.pen, &ink(*paint), view, canvas),
+        Shape::Text { .. } => {} // all at once, on top
     }
+}
+
+/// Writes the words of `shapes`.
+fn write(shapes: &[Shape], view: &View, canvas: &mut Pixmap) -> Result<()> {
+    let mut texts = String::new();
+    for shape in shapes {
+        let Shape::Text { at, text, size, rightmost, paint } = shape else { continue };
+        let ((x, y), size) = (view.project(*at), size * view.scale_at(*at));
+        let anchor = if *rightmost { "end" } else { "start" };
+        let (r, g, b) = rgb(*paint);
+        let text = text.replace('&', "&amp;").replace('<', "&lt;");
+        texts += &format!(
+            r##"<text x="{x}" y="{y}" font-size="{size}" text-anchor="{anchor}" fill="rgb({r},{g},{b})">{text}</text>"##
+        );
+    }
+    if texts.is_empty() {
+        return Ok(());
+    }
+    let (width, height) = (canvas.width(), canvas.height());
+    let svg =
+        format!(r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">{texts}</svg>"#);
+    let tree = Tree::from_str(&svg, type_setting()).context("the words of the picture are not valid SVG")?;
+    resvg::render(&tree, Transform::identity(), &mut canvas.as_mut());
+    Ok(())
+}
+
+/// The bundled font, read once.
+fn type_setting() -> &'static Options<'static> {
+    static OPTIONS: OnceLock<Options> = OnceLock::new();
+    OPTIONS.get_or_init(|| {
+        let mut options = Options { font_family: "Noto Sans".to_owned(), ..Options::default() };
+        options.fontdb_mut().load_font_data(notosans::REGULAR_TTF.to_vec());
+        options
+    })
 }
 
 /// A line with round ends; a disc where it has no length, which no pen would draw.
@@ -279,11 +328,11 @@ fn ground(view: &View, camera: &Camera, canvas: &mut Pixmap) {
     match *camera {
         Camera::Side { centre: [x, _], width, .. } => {
             let (left, right) = (x - width, x + width);
-            stroke(&[[left, 0.0, 0.0], [right, 0.0, 0.0]], 2.0, &ink(Paint::Still), view, canvas);
+            stroke(&[[left, 0.0, 0.0], [right, 0.0, 0.0]], 2.0 * view.pen, &ink(Paint::Still), view, canvas);
             for metre in left.ceil() as i64..=right.floor() as i64 {
                 let x = metre as f64;
                 let depth = if metre % 5 == 0 { 0.12 } else { 0.06 };
-                stroke(&[[x, 0.0, 0.0], [x, 0.0, -depth]], 2.0, &ink(Paint::Still), view, canvas);
+                stroke(&[[x, 0.0, 0.0], [x, 0.0, -depth]], 2.0 * view.pen, &ink(Paint::Still), view, canvas);
             }
         }
         Camera::Orbit { target, distance, .. } => {
@@ -296,7 +345,7 @@ fn ground(view: &View, camera: &Camera, canvas: &mut Pixmap) {
                     let at = |di: i64, dj: i64| [(x0 + i + di) as f64, (y0 + j + dj) as f64, 0.0];
                     for other in [at(1, 0), at(0, 1)] {
                         if seen(at(0, 0)) && seen(other) {
-                            stroke(&[at(0, 0), other], 1.0, &grey, view, canvas);
+                            stroke(&[at(0, 0), other], view.pen, &grey, view, canvas);
                         }
                     }
                 }
@@ -308,7 +357,7 @@ fn ground(view: &View, camera: &Camera, canvas: &mut Pixmap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use steadfast_envs::scene::{ball, slab};
+    use steadfast_envs::scene::{ball, slab, words, words_up_to};
     use steadfast_envs::{Purpose, rng};
 
     fn colour(canvas: &Pixmap, x: u32, y: u32) -> [u8; 3] {
@@ -324,7 +373,7 @@ mod tests {
         // 4 m across 480 pixels: 120 pixels a metre, z up.
         let shapes =
             vec![ball([1.0, 0.5], 0.1, Paint::Body), slab([-1.0, 0.0], [0.2, 0.1], 0.0, Paint::Accent)];
-        let canvas = frame(&Scene::side([0.0, 0.0], 4.0, 2.0, 0.05, shapes)).unwrap();
+        let canvas = frame(&Scene::side([0.0, 0.0], 4.0, 2.0, 0.05, shapes), 1.0).unwrap();
         assert_eq!((canvas.width(), canvas.height()), (480, 240));
         assert_eq!(colour(&canvas, 360, 60), BLUE);
         assert_eq!(colour(&canvas, 360 + 11, 60), BLUE);
@@ -344,7 +393,7 @@ mod tests {
             azimuth: -std::f64::consts::FRAC_PI_2,
             elevation: 0.0,
         };
-        let look = |shapes| frame(&Scene { camera, ground: true, shapes, dt: 0.1 }).unwrap();
+        let look = |shapes| frame(&Scene { camera, ground: true, shapes, dt: 0.1 }, 1.0).unwrap();
         for shapes in [
             vec![ball(-1.0, Paint::Body), ball(1.0, Paint::Accent)],
             vec![ball(1.0, Paint::Accent), ball(-1.0, Paint::Body)],
@@ -355,6 +404,25 @@ mod tests {
         assert!(size(-1.0) > 2 * size(2.0));
     }
 
+    /// Words stand on their baseline and begin, or end, where they should; what XML reserves does no harm.
+    #[test]
+    fn words_are_written_where_they_belong() {
+        // 4 m across 480 pixels; the middle is at (240, 120).
+        let inked = |shape: Shape| {
+            let canvas = frame(&Scene::side([0.0, 0.0], 4.0, 2.0, 0.05, vec![shape]), 1.0).unwrap();
+            let mut places = Vec::new();
+            for y in 0..canvas.height() {
+                places
+                    .extend((0..canvas.width()).filter(|x| colour(&canvas, *x, y)[0] < 0x80).map(|x| (x, y)));
+            }
+            places
+        };
+        let right = inked(words([0.0, 0.0], 0.4, "<&>", Paint::Body));
+        assert!(right.len() > 50 && right.iter().all(|(x, y)| *x >= 240 && *y < 130), "{right:?}");
+        let left = inked(words_up_to([0.0, 0.0], 0.4, "<&>", Paint::Body));
+        assert!(left.len() > 50 && left.iter().all(|(x, y)| *x <= 240 && *y < 130));
+    }
+
     #[test]
     fn every_classic_task_has_a_picture_and_every_picture_shows_something() {
         for entry in steadfast_envs::REGISTRY.iter().filter(|e| !e.id.starts_with("probe/")) {
@@ -362,7 +430,7 @@ mod tests {
             let mut obs = vec![0.0; env.spec().obs_len()];
             env.reset(&mut rng::stream(0, Purpose::Check, 0), &mut obs);
             let canvas =
-                frame(&env.scene().unwrap_or_else(|| panic!("{} has no picture", entry.id))).unwrap();
+                frame(&env.scene().unwrap_or_else(|| panic!("{} has no picture", entry.id)), 1.0).unwrap();
             let inked = canvas.pixels().iter().filter(|p| p.red() < 0xf0).count();
             assert!(inked > 200, "{}: {inked} pixels", entry.id);
         }

@@ -23,7 +23,7 @@ pub fn maker(id: &str, options: &BTreeMap<String, String>) -> PyResult<Maker> {
 /// A scene as pixels, `[height, width, 3]`.
 pub fn pixels<'py>(py: Python<'py>, env: &dyn Env) -> PyResult<Bound<'py, PyArray3<u8>>> {
     let scene = env.scene().ok_or_else(|| raise(format!("'{}' has no picture", env.spec().id)))?;
-    let frame = render::frame(&scene).map_err(raise)?;
+    let frame = render::frame(&scene, 1.0).map_err(raise)?;
     let rgb: Vec<u8> = frame.pixels().iter().flat_map(|p| [p.red(), p.green(), p.blue()]).collect();
     PyArray1::from_vec(py, rgb).reshape([frame.height() as usize, frame.width() as usize, 3])
 }

@@ -472,7 +472,10 @@ impl Env for Harvest {
             low: [0.0; 2],
             side: self.options.side.0,
             altitude: (0.0, 1.25 * self.options.altitude.0),
-            rate: 1.5 * self.position.len() as f64,
+            curves: [
+                ("data received", 1.5 * self.position.len() as f64, "Mbit/s"),
+                ("share of the data collected", 1.0, ""),
+            ],
             steps: self.options.steps.0,
             slot: self.options.slot.0,
         };

@@ -505,7 +505,10 @@ impl Env for Trajectory {
             low: [0.0; 2],
             side: self.options.side.0,
             altitude: (0.0, 1.25 * self.options.altitude.0),
-            rate: self.bound,
+            curves: [
+                ("mean rate of the users", self.bound, "bit/s/Hz"),
+                ("worst user, mean so far", self.bound, "bit/s/Hz"),
+            ],
             steps: self.options.steps.0,
             slot: self.options.slot.0,
         };

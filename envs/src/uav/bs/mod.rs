@@ -489,7 +489,8 @@ impl Env for Bs {
         self.transmit();
         self.pay(reward);
         let least = self.means.iter().copied().fold(f64::INFINITY, f64::min);
-        self.trail.push(&self.position, [self.rates.iter().sum(), least * self.rates.len() as f64]);
+        let users = self.rates.len() as f64;
+        self.trail.push(&self.position, [self.rates.iter().sum::<f64>() * 1e-6, least * users * 1e-6]);
         self.observe(obs);
         self.energy.iter().any(|left| *left <= 0.0) || self.options.crash && self.events.collisions > 0
     }
@@ -583,11 +584,12 @@ impl Env for Bs {
         let links = self.served.iter().enumerate().filter(|(_, user)| **user != IDLE);
         let links = links.map(|(slot, user)| (slot / self.options.subchannels.0, *user));
         let jammer = self.options.jammer.then(|| self.jammer_place());
+        let most = self.options.hover_bound() * self.reference * self.rates.len() as f64 * 1e-6;
         let area = picture::Area {
             low: [0.0; 2],
             side: self.options.side.0,
             altitude: (0.0, 1.25 * self.options.altitude.1),
-            rate: self.options.hover_bound() * self.reference * self.rates.len() as f64,
+            curves: [("sum of the rates", most, "Mbit/s"), ("users x the worst mean rate", most, "Mbit/s")],
             steps: self.options.steps.0,
             slot: self.options.slot.0,
         };
