@@ -439,6 +439,12 @@ pub const REGISTRY: &[Entry] = &[
     uav!("uav-bs/bs-jam", Bs, BsOptions, "three UAV base stations, twelve moving users, a jammer"),
     hierarchy!("hierarchy/tree", Tree, TreeOptions, "descend a tree to its best leaf; best return 1"),
     hierarchy!("hierarchy/maze", Maze, MazeOptions, "find the way through a maze with loops; best return 1"),
+    hierarchy!(
+        "hierarchy/key-door",
+        KeyDoor,
+        KeyDoorOptions,
+        "fetch keys that open the way through rooms; best return 1"
+    ),
     entry!("probe/bandit", probe::Bandit::discrete(), "one step, four noisy arms; best return 1"),
     entry!("probe/bandit-continuous", probe::Bandit::continuous(), "one step, noisy parabola; best return 0"),
     entry!("probe/identity-discrete", probe::Identity::discrete(), "name the index shown; best return 8"),

@@ -61,6 +61,8 @@ const TASKS: &[(&str, &[(&str, &str)])] = &[
     ("hierarchy/tree", &[]),
     ("hierarchy/maze", &[]),
     ("hierarchy/maze", &[("loops", "0.5"), ("num_levels", "0"), ("distance", "9")]),
+    ("hierarchy/key-door", &[]),
+    ("hierarchy/key-door", &[("shape", "chain"), ("rooms", "6"), ("num_levels", "0")]),
 ];
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use steadfast_agents::docs;
 use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::state::Array;
-use steadfast_envs::{Env, State, StateError};
+use steadfast_envs::{Env, State, StateError, gromov};
 
 use crate::{settings, suite};
 
@@ -72,7 +72,7 @@ pub fn envs(name: Option<&str>, as_json: bool) -> Result<String> {
             .map(|o| json!({ "key": o.key, "default": o.value, "takes": o.takes, "doc": o.doc }))
             .collect();
         json!({ "id": e.id, "summary": e.summary, "agents": agents, "max_steps": spec.max_steps,
-                "reward_threshold": spec.reward_threshold, "options": options })
+                "reward_threshold": spec.reward_threshold, "options": options, "geometry": geometry(env.as_ref()) })
     };
     let Some(name) = name else {
         if as_json {
@@ -108,6 +108,18 @@ pub fn envs(name: Option<&str>, as_json: bool) -> Result<String> {
     text += &format!("time limit: {}\n", or_none(spec.max_steps.map(|n| format!("{n} steps"))));
     text +=
         &format!("solved from a mean return of: {}\n", or_none(spec.reward_threshold.map(|r| r.to_string())));
+    if let Some(g) = geometry(env.as_ref()) {
+        let number = |key: &str| g[key].as_f64().unwrap_or(f64::NAN);
+        let some =
+            if g["points"] == g["states"] { String::new() } else { format!(", of {} of them", g["points"]) };
+        text += &format!(
+            "states of the first level: {}; Gromov's delta {}, relative to the diameter (2 delta / {}) {:.3}{some}\n",
+            g["states"],
+            number("delta"),
+            number("diameter"),
+            number("delta_rel")
+        );
+    }
     let options = (entry.options)(&[]).unwrap_or_default();
     if !options.is_empty() {
         text += "\nOptions (--env-set key=value):\n\n";
@@ -116,6 +128,15 @@ pub fn envs(name: Option<&str>, as_json: bool) -> Result<String> {
         text += &format!("  {} = {}\n      {} Takes {}.\n", o.key, o.value, o.doc, o.takes);
     }
     Ok(text)
+}
+
+/// How far from a tree the states of a task's present level are, of a task that tells: Gromov's δ, δ_rel = 2 δ / diameter,
+/// and the diameter, of the `points` that were looked at.
+fn geometry(env: &dyn Env) -> Option<Value> {
+    let graph = env.state_graph()?;
+    let measured = gromov::of_graph(&graph, &mut rng::stream(0, Purpose::Check, 0))?;
+    Some(json!({ "states": graph.len(), "points": measured.points, "diameter": measured.diameter,
+                 "delta": measured.delta, "delta_rel": measured.relative() }))
 }
 
 /// All suites, or the cells of one.

@@ -144,6 +144,27 @@ fn every_page_of_the_lists_can_be_read() {
 }
 
 #[test]
+fn the_page_of_a_task_says_how_like_a_tree_its_states_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = |name| succeed(dir.path(), &["list", "envs", name]);
+    assert!(!page("Pendulum-v1").contains("Gromov"));
+    let maze = page("hierarchy/maze");
+    assert!(
+        maze.contains("first level: 64; Gromov's delta 0, relative to the diameter (2 delta / "),
+        "{maze}"
+    );
+    let tree = page("hierarchy/tree");
+    // 1 + 3 + 9 + 27 + 81 + 243 nodes.
+    assert!(
+        tree.contains("first level: 364; Gromov's delta 0,") && tree.contains(", of 128 of them"),
+        "{tree}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&succeed(dir.path(), &["list", "envs", "hierarchy/maze", "--json"])).unwrap();
+    assert_eq!((&json["geometry"]["delta_rel"], &json["geometry"]["points"]), (&0.0.into(), &64.into()));
+}
+
+#[test]
 fn environments_can_be_checked_and_stepped() {
     let dir = tempfile::tempdir().unwrap();
     assert!(succeed(dir.path(), &["check", "Acrobot-v1"]).lines().all(|line| line.starts_with("ok ")));

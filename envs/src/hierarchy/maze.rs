@@ -19,10 +19,12 @@
 //!
 //! Comparator `oracle`: the shortest way, return 1.
 
+use std::ops::Range;
+
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 
-use super::{Count, Levels, Odd, Several};
+use super::{Count, Levels, Odd, Several, numbers};
 use crate::options::{Fraction, Options as _, options};
 use crate::rng::{Purpose, stream};
 use crate::scene::{Paint, ball, line, slab};
@@ -67,17 +69,10 @@ impl MazeOptions {
     }
 
     /// Numbers of the levels that are played.
-    fn range(&self) -> std::ops::Range<u64> {
-        match (self.levels, self.num_levels.0) {
-            (Levels::Test, _) => HELD_OUT..2 * HELD_OUT,
-            (Levels::Train, 0) => 0..HELD_OUT,
-            (Levels::Train, count) => 0..count as u64,
-        }
+    fn range(&self) -> Range<u64> {
+        numbers(self.levels, self.num_levels)
     }
 }
-
-/// First level that is held out.
-const HELD_OUT: u64 = 1 << 32;
 
 /// A cell that the search did not reach.
 const FAR: usize = usize::MAX;

@@ -8,18 +8,24 @@
 //! |---|---|---|
 //! | [`tree`] | `branching`, `depth`: how fast the tree grows | 0, always |
 //! | [`maze`] | `loops`: share of the walls of a perfect maze that are opened | 0 for `loops=0` (a tree), n − 1 for `loops=1` (open n × n) |
+//! | [`key_door`] | `rooms`, `size`, `shape`: sub-goals, and how large and in which order | about 4 by default, δ_rel 0.3; 16 and 0.6 for `rooms=8` (means of 30 levels) |
 //!
-//! Only the dial `loops` changes the geometry while the rest stays; compare its ends at the same `distance`.
+//! States of [`key_door`] are a cell and the keys held; keys that can be fetched in either order make loops. Only the dial
+//! `loops` changes the geometry while the rest stays; compare its ends at the same `distance`.
 //!
-//! A level is a subtree or a maze. `levels=train` plays the first `num_levels` training levels (0: all of
+//! A level is a subtree, a maze or a plan of rooms. `levels=train` plays the first `num_levels` training levels (0: all of
 //! them), `levels=test` all of the others, which no training level ever is. Every level has the optimum 1, reached by
 //! the comparator `oracle`.
 
+pub mod key_door;
 pub mod maze;
 pub mod tree;
 
+pub use key_door::{KeyDoor, KeyDoorOptions};
 pub use maze::{Maze, MazeOptions};
 pub use tree::{Tree, TreeOptions};
+
+use std::ops::Range;
 
 use crate::options::{OptionValue, choice};
 
@@ -30,6 +36,18 @@ choice! {
         Train = "train",
         /// Those held out.
         Test = "test",
+    }
+}
+
+/// First level that is held out, where levels are numbers of streams ([`crate::Purpose::Level`]).
+const HELD_OUT: u64 = 1 << 32;
+
+/// Numbers of the levels that are played, of which `count` are for training; 0: no limit.
+fn numbers(levels: Levels, count: Count) -> Range<u64> {
+    match (levels, count.0) {
+        (Levels::Test, _) => HELD_OUT..2 * HELD_OUT,
+        (Levels::Train, 0) => 0..HELD_OUT,
+        (Levels::Train, count) => 0..count as u64,
     }
 }
 
