@@ -1,20 +1,19 @@
 //! The command line.
 
-use std::io::{Read, Write, stdin};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::settings::{self, RunSettings, assignments, positive, seed, seed_list, step_count};
-use crate::suite::{self, Overrides};
-use crate::sweep::{self, CellState, Manifest};
-use crate::train::{self, Conduct, INTERRUPTED, Outcome, Progress, Status};
+use crate::settings::{self, RunSettings, assignments, positive, seed, step_count};
+use crate::sweep;
+use crate::train::{self, Conduct, INTERRUPTED, Outcome, Status};
 use crate::{bench, inspect, plot, render, summary};
 use steadfast_agents::core::profile::{self, STAGES};
 
@@ -23,7 +22,7 @@ pub const EXIT_DIVERGED: u8 = 3;
 /// Exit code of a run that was asked to stop and can be resumed.
 pub const EXIT_TRY_AGAIN: u8 = 75;
 /// Exit code of a sweep with failed cells.
-const EXIT_FAILED: u8 = 1;
+pub const EXIT_FAILED: u8 = 1;
 /// Exit code of bad input.
 const EXIT_BAD_INPUT: u8 = 2;
 
@@ -46,7 +45,7 @@ enum Commands {
     Train(TrainArgs),
     /// Run many trainings: agents x environments x seeds
     #[command(subcommand)]
-    Sweep(SweepCommands),
+    Sweep(sweep::cli::SweepCommands),
     /// Play episodes with a trained policy
     Eval(EvalArgs),
     /// Draw learning curves from any CSV with our columns (or SB3's monitor.csv)
@@ -177,69 +176,6 @@ struct TrainArgs {
     quiet: bool,
 }
 
-#[derive(Subcommand)]
-enum SweepCommands {
-    /// Plan, run, collect, summarise and plot
-    Run(SweepRunArgs),
-    /// Print the manifest: one line a cell
-    Plan(SweepArgs),
-    /// Run one cell of a manifest
-    Cell(CellArgs),
-    /// Count complete, begun and missing cells
-    Status(SweepArgs),
-    /// Join the files of complete cells; summarise and plot
-    Collect(SweepArgs),
-}
-
-#[derive(Args)]
-struct SweepArgs {
-    /// Name of a suite (`steadfast list suites`) or path of a suite file
-    suite: String,
-    /// Seeds instead of the suite's: 5, 0..5 or 1,4,7
-    #[arg(long, value_parser = seed_list, allow_hyphen_values = true)]
-    seeds: Option<std::vec::Vec<u64>>,
-    /// Environment steps of every cell instead of the suite's
-    #[arg(long, value_parser = step_count, allow_hyphen_values = true)]
-    steps: Option<u64>,
-    /// Override an option of all agents; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Where networks live: cpu or wgpu
-    #[arg(long, default_value = steadfast_agents::Device::NAMES[0])]
-    device: String,
-    /// Folder of results; the sweep goes to OUT/SUITE
-    #[arg(long, default_value = "results")]
-    out: PathBuf,
-}
-
-#[derive(Args)]
-struct SweepRunArgs {
-    #[command(flatten)]
-    sweep: SweepArgs,
-    /// Cells at a time [default: one a processor]
-    #[arg(long, short, value_parser = positive, allow_negative_numbers = true)]
-    jobs: Option<u64>,
-    /// No progress
-    #[arg(long, short)]
-    quiet: bool,
-}
-
-#[derive(Args)]
-struct CellArgs {
-    /// Manifest written by `sweep plan`
-    #[arg(long)]
-    manifest: PathBuf,
-    /// Number of the cell, from 0
-    #[arg(long, allow_negative_numbers = true)]
-    index: usize,
-    /// Folder of the sweep [default: the manifest's]
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Print progress as JSON lines and stop when standard input closes
-    #[arg(long, hide = true)]
-    supervised: bool,
-}
-
 #[derive(Args)]
 struct EvalArgs {
     /// Directory of a run
@@ -302,14 +238,7 @@ pub fn main() -> Result<ExitCode> {
     match cli.command {
         Commands::List(args) => list(&args),
         Commands::Train(args) => train(&args),
-        Commands::Sweep(SweepCommands::Run(args)) => sweep_run(&args),
-        Commands::Sweep(SweepCommands::Plan(args)) => print(&plan(&args)?.to_text()?),
-        Commands::Sweep(SweepCommands::Cell(args)) => cell(&args),
-        Commands::Sweep(SweepCommands::Status(args)) => status(&args),
-        Commands::Sweep(SweepCommands::Collect(args)) => {
-            let manifest = plan(&args)?;
-            collect(&manifest, &args.out.join(&manifest.suite))
-        }
+        Commands::Sweep(command) => sweep::cli::main(&command),
         Commands::Eval(args) => eval(&args),
         Commands::Plot(args) => draw(&args),
         Commands::Summary(args) => summarise(&args),
@@ -353,7 +282,7 @@ fn episodes() -> clap::builder::RangedI64ValueParser<u32> {
 }
 
 /// A duration in seconds.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().map_err(|_| format!("'{text}' is no number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|_| format!("must be at least 0 and finite, got {text}"))
 }
@@ -374,10 +303,15 @@ pub fn note(line: &str) {
 
 /// Prints an error in one line; the exit code of bad input.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
+    note(&format!("error: {}", one_line(error)));
+    ExitCode::from(EXIT_BAD_INPUT)
+}
+
+/// An error in one line.
+pub fn one_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    note(&format!("error: {}", lines.join("; ")));
-    ExitCode::from(EXIT_BAD_INPUT)
+    lines.join("; ")
 }
 
 fn list(args: &ListArgs) -> Result<ExitCode> {
@@ -389,9 +323,21 @@ fn list(args: &ListArgs) -> Result<ExitCode> {
     print(&text)
 }
 
-/// Checkpoints and stops at the next iteration on SIGINT and SIGTERM.
-fn stop_on_signals() -> Result<()> {
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("cannot watch for signals")
+/// Checkpoints and stops at the next iteration on SIGINT, SIGTERM and SIGHUP, and on SIGUSR1, with which batch systems
+/// say that time is up.
+pub fn stop_on_signals() -> Result<()> {
+    let unseen = "cannot watch for signals";
+    #[cfg(unix)]
+    {
+        let mut signals =
+            signal_hook::iterator::Signals::new([signal_hook::consts::SIGUSR1]).context(unseen)?;
+        std::thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                INTERRUPTED.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context(unseen)
 }
 
 fn train(args: &TrainArgs) -> Result<ExitCode> {
@@ -421,7 +367,7 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         threads: args.threads as usize,
         checkpoint_every: args.checkpoint_every,
         resume: args.resume,
-        wait: false,
+        claimed: false,
         command: command_line(),
         profile: args.profile,
     };
@@ -497,161 +443,6 @@ fn command_line() -> String {
         .chain(std::env::args_os().skip(1).map(|arg| quote(arg.to_string_lossy().into_owned())))
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-fn plan(args: &SweepArgs) -> Result<Manifest> {
-    let overrides = Overrides {
-        seeds: args.seeds.clone(),
-        steps: args.steps,
-        set: assignments(&args.set)?,
-        device: args.device.clone(),
-    };
-    Manifest::plan(&suite::load(&args.suite)?, &overrides)
-}
-
-fn sweep_run(args: &SweepRunArgs) -> Result<ExitCode> {
-    let manifest = plan(&args.sweep)?;
-    // One cell of each agent is built here, so that bad options fail before anything is written.
-    let mut seen = Vec::new();
-    for cell in &manifest.cells {
-        if !seen.contains(&(&cell.label, &cell.env)) {
-            seen.push((&cell.label, &cell.env));
-            drop(train::prepare(cell)?);
-        }
-    }
-    let jobs = match args.jobs {
-        Some(jobs) => usize::try_from(jobs).unwrap_or(usize::MAX),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    };
-    stop_on_signals()?;
-    let directory = args.sweep.out.join(&manifest.suite);
-    let failures = sweep::run(&manifest, &directory, jobs, args.quiet)?;
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        note("interrupted; the same command goes on");
-        return Ok(ExitCode::from(EXIT_TRY_AGAIN));
-    }
-    let code = match sweep::run_is_empty(&manifest, &directory)? {
-        true => ExitCode::from(EXIT_FAILED),
-        false => collect(&manifest, &directory)?,
-    };
-    if failures == 0 {
-        return Ok(code);
-    }
-    let all = manifest.cells.len();
-    note(&format!("error: {failures} of {all} cells failed; the same command tries them again"));
-    Ok(ExitCode::from(EXIT_FAILED))
-}
-
-/// Joins, summarises, plots and prints.
-fn collect(manifest: &Manifest, directory: &Path) -> Result<ExitCode> {
-    for message in sweep::collect(manifest, directory)? {
-        note(&format!("warning: {message}"));
-    }
-    let eval = directory.join("eval.csv");
-    let (rows, warnings) = summary::summarise(std::slice::from_ref(&eval))?;
-    for warning in warnings {
-        note(&format!("warning: {warning}"));
-    }
-    crate::record::write_atomic(&directory.join("summary.csv"), summary::to_csv(&rows)?.as_bytes())?;
-    let options = plot::Options { title: Some(manifest.title.clone()), ..plot::Options::default() };
-    let (curves, _) = plot::curves(&[eval], &options)?;
-    for name in ["curves.svg", "curves.png"] {
-        plot::write(&directory.join(name), &curves, &options)?;
-    }
-    print(&summary::table(&rows))?;
-    print(&format!(
-        "\n{0}/curves.svg (.png), {0}/summary.csv, {0}/eval.csv, {0}/episodes.csv\n",
-        directory.display()
-    ))
-}
-
-fn cell(args: &CellArgs) -> Result<ExitCode> {
-    let manifest = Manifest::read(&args.manifest)?;
-    let settings = manifest.cells.get(args.index).ok_or_else(|| {
-        anyhow!(
-            "{} has {} cells, numbered from 0; there is no cell {}",
-            args.manifest.display(),
-            manifest.cells.len(),
-            args.index
-        )
-    })?;
-    let sweep = match &args.dir {
-        Some(directory) => directory.clone(),
-        None => args.manifest.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf),
-    };
-    stop_on_signals()?;
-    if args.supervised {
-        // The parent holds the other end: when it dies, however, this cell checkpoints and stops.
-        std::thread::spawn(|| {
-            let _ = stdin().read_to_end(&mut Vec::new());
-            INTERRUPTED.store(true, Ordering::Relaxed);
-        });
-    }
-    let conduct = Conduct {
-        threads: 1,
-        checkpoint_every: Duration::from_secs(10),
-        resume: true,
-        wait: true,
-        command: repeat_command(settings),
-        profile: false,
-    };
-    let supervised = args.supervised;
-    let directory = sweep::cell_dir(&sweep, settings);
-    let outcome = train::run(settings, &directory, &conduct, &mut |progress: &Progress| {
-        if supervised && let Ok(line) = serde_json::to_string(progress) {
-            // A parent that has gone shows on standard input.
-            let _ = writeln!(std::io::stdout(), "{line}");
-        }
-        ControlFlow::Continue(())
-    })?;
-    let (code, line) = closing(&outcome, &directory);
-    if !supervised {
-        print(&line)?;
-    }
-    Ok(code)
-}
-
-/// The `train` command that repeats a cell outside its sweep.
-fn repeat_command(s: &RunSettings) -> String {
-    let mut options = String::new();
-    for (key, value) in &s.env_options {
-        options += &format!(" --env-set '{key}={value}'");
-    }
-    for (key, value) in &s.options {
-        options += &format!(" --set '{key}={value}'");
-    }
-    format!(
-        "steadfast train --agent {} --preset {} --label {} --env {} --seed {} --steps {} --evaluations {} \
-         --eval-episodes {} --final-episodes {} --device {}{options}",
-        s.agent,
-        s.preset,
-        s.label,
-        s.env,
-        s.seed,
-        s.steps,
-        s.evaluations,
-        s.eval_episodes,
-        s.final_episodes,
-        s.device
-    )
-}
-
-fn status(args: &SweepArgs) -> Result<ExitCode> {
-    let manifest = plan(args)?;
-    let directory = args.out.join(&manifest.suite);
-    let (mut complete, mut diverged, mut begun, mut missing) = (0, 0, 0, 0);
-    for cell in &manifest.cells {
-        match sweep::cell_state(&directory, cell)? {
-            CellState::Complete(r) if r.status == Status::Diverged => diverged += 1,
-            CellState::Complete(_) => complete += 1,
-            CellState::Begun => begun += 1,
-            CellState::Missing => missing += 1,
-        }
-    }
-    print(&format!(
-        "{complete} done, {diverged} diverged, {begun} begun, {missing} missing of {}\n",
-        manifest.cells.len()
-    ))
 }
 
 fn eval(args: &EvalArgs) -> Result<ExitCode> {

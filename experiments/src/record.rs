@@ -359,6 +359,13 @@ pub fn claim(folder: &Path) -> Option<Claim> {
     }
 }
 
+/// Waits until no other process that asks for a turn in `folder` has it; ends with the answer. Where the file system knows
+/// no locks, everybody has it at once.
+pub fn turn(folder: &Path) -> Option<File> {
+    let handle = File::open(folder).ok()?;
+    handle.lock().ok().map(|()| handle)
+}
+
 /// A claimed folder.
 #[derive(Debug)]
 pub struct Claim(#[allow(dead_code, reason = "the open handle is the claim")] Option<File>);

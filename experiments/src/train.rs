@@ -18,8 +18,9 @@ use crate::record::{
     self, Csv, EpisodeRow, EvalRow, Key, TimingRow, TrainRow, is_draft, remove_drafts, write_atomic,
 };
 use crate::settings::{RunSettings, env_maker};
+use crate::sweep::claim::LEASE;
 
-/// Set by SIGINT and SIGTERM: checkpoint and stop at the next iteration.
+/// Set by SIGINT, SIGTERM, SIGHUP and SIGUSR1: checkpoint and stop at the next iteration.
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// What does not change a result.
@@ -31,8 +32,8 @@ pub struct Conduct {
     pub checkpoint_every: Duration,
     /// Go on from a checkpoint if there is one.
     pub resume: bool,
-    /// Wait for another process that has the directory (the leftover of a killed sweep), instead of failing.
-    pub wait: bool,
+    /// The caller has claimed the directory, as sweeps do in their own way.
+    pub claimed: bool,
     /// The command that repeats the run, for `run.toml`.
     pub command: String,
     /// Measure where the time goes, for `timing.csv`.
@@ -182,7 +183,7 @@ pub fn prepare(settings: &RunSettings) -> Result<(Box<dyn Agent>, Maker)> {
 }
 
 /// Whether `directory` is free for this run; an outcome when there is nothing left to do.
-fn look(settings: &RunSettings, directory: &Path, resume: bool) -> Result<Option<Outcome>> {
+pub(crate) fn look(settings: &RunSettings, directory: &Path, resume: bool) -> Result<Option<Outcome>> {
     let shown = directory.display();
     if directory.join("run.toml").exists() {
         let found = read_settings(directory)?;
@@ -199,29 +200,13 @@ fn look(settings: &RunSettings, directory: &Path, resume: bool) -> Result<Option
         return Ok(None);
     }
     // A run killed in its first moments leaves an empty `checkpoint` and a draft of run.toml.
-    let foreign = |name: &std::ffi::OsStr| name != "checkpoint" && !is_draft(name);
+    let foreign = |name: &std::ffi::OsStr| name != "checkpoint" && name != LEASE && !is_draft(name);
     if let Ok(entries) = fs::read_dir(directory)
         && entries.flatten().any(|e| foreign(&e.file_name()))
     {
         bail!("{shown} is not empty and holds no run (no run.toml); choose another --out");
     }
     Ok(None)
-}
-
-/// Claims the directory; `None` when the wait was interrupted.
-fn claim(directory: &Path, wait: bool) -> Result<Option<record::Claim>> {
-    loop {
-        if let Some(claim) = record::claim(directory) {
-            return Ok(Some(claim));
-        }
-        if !wait {
-            bail!("another process is running {}; wait for it, or stop it", directory.display());
-        }
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Trains as `settings` say, into `directory`.
@@ -247,7 +232,13 @@ pub fn run(
     let path = checkpoint_path(directory);
     let checkpoints = directory.join("checkpoint");
     fs::create_dir_all(&checkpoints).with_context(|| format!("cannot create {shown}"))?;
-    let Some(_claim) = claim(directory, conduct.wait)? else { return Ok(Outcome::Interrupted) };
+    let _claim = match conduct.claimed {
+        true => None,
+        false => Some(
+            record::claim(directory)
+                .ok_or_else(|| anyhow!("another process is running {shown}; wait for it, or stop it"))?,
+        ),
+    };
     // The process that had the directory before may have gone on.
     if let Some(outcome) = look(settings, directory, conduct.resume)? {
         return Ok(outcome);
@@ -373,7 +364,8 @@ const EPISODES: usize = 0;
 const EVAL: usize = 1;
 const TRAIN: usize = 2;
 const TIMING: usize = 3;
-const NAMES: [&str; 4] = ["episodes.csv", "eval.csv", "train.csv", "timing.csv"];
+/// The CSV files of a run.
+pub(crate) const NAMES: [&str; 4] = ["episodes.csv", "eval.csv", "train.csv", "timing.csv"];
 
 /// Bytes of each file when the checkpoint was written.
 fn lengths(state: &State) -> Result<[u64; 4]> {

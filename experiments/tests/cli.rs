@@ -50,13 +50,11 @@ fn a_sweep_ends_in_csv_a_table_and_a_figure() {
     succeed(dir.path(), &["sweep", "run", "smoke", "--quiet"]);
     assert!(files(&sweep) == before);
     let status = succeed(dir.path(), &["sweep", "status", "smoke"]);
-    assert_eq!(status, "8 done, 0 diverged, 0 begun, 0 missing of 8\n");
+    assert_eq!(status, "8 done, 0 diverged, 0 running, 0 failed, 0 stopped, 0 missing of 8\n");
 
     // The same cells, one by one from a manifest, give the same files.
-    let manifest = succeed(dir.path(), &["sweep", "plan", "smoke"]);
-    fs::create_dir(dir.path().join("cluster")).unwrap();
-    fs::create_dir(dir.path().join("cluster/smoke")).unwrap();
-    fs::write(dir.path().join("cluster/smoke/manifest.jsonl"), &manifest).unwrap();
+    let manifest = succeed(dir.path(), &["sweep", "plan", "smoke", "--out", "cluster"]);
+    assert_eq!(manifest, "cluster/smoke/manifest.jsonl\n");
     for index in 0..8 {
         let index = index.to_string();
         succeed(
@@ -83,7 +81,10 @@ fn a_failed_cell_is_reported_and_stops_no_other() {
     assert!(err.contains("failed: ppo CartPole-v1 seed-0: checkpoint"), "{err}");
     assert!(err.contains("is damaged") && err.contains("1 of 4 cells failed"), "{err}");
     assert!(out.contains("random"), "the others are run, joined and shown: {out}");
-    fs::remove_dir_all(&cell).unwrap();
+    let status = succeed(dir.path(), &["sweep", "status", "smoke"]);
+    assert!(status.starts_with("3 done, 0 diverged, 0 running, 1 failed"), "{status}");
+    assert!(status.contains("ppo CartPole-v1 seed-0") && status.contains("is damaged"), "{status}");
+    fs::remove_dir_all(cell.parent().unwrap()).unwrap();
     succeed(dir.path(), &["sweep", "run", "smoke", "--quiet", "--seeds", "1"]);
 }
 
@@ -276,13 +277,18 @@ fn files_that_are_damaged_or_of_something_else_are_named() {
     write("words.csv", "agent,env,seed,step,return_mean\nppo,E,0,0,much\n");
     refused(folder, &["plot", "words.csv"], &["words.csv", "return_mean", "much"]);
 
-    succeed(folder, &["sweep", "plan", "smoke"]).clear();
-    let manifest = succeed(folder, &["sweep", "plan", "smoke"]);
+    let manifest = succeed(folder, &["sweep", "plan", "smoke", "--print"]);
     write("manifest.jsonl", &manifest[..manifest.len() / 2]);
     refused(
         folder,
         &["sweep", "cell", "--manifest", "manifest.jsonl", "--index", "0"],
         &["manifest.jsonl line"],
+    );
+    write("manifest.jsonl", &manifest.replace("\"seed\":1", "\"seed\":7"));
+    refused(
+        folder,
+        &["sweep", "cell", "--manifest", "manifest.jsonl", "--index", "0"],
+        &["manifest.jsonl was changed"],
     );
     write("manifest.jsonl", &manifest);
     refused(folder, &["sweep", "cell", "--manifest", "manifest.jsonl", "--index", "8"], &["no cell 8"]);

@@ -70,7 +70,7 @@ pub fn train(
         threads,
         checkpoint_every: Duration::try_from_secs_f64(checkpoint_every).map_err(raise)?,
         resume,
-        wait: false,
+        claimed: false,
         command: "steadfast.train(...) in Python".to_owned(),
         profile: false,
     };
