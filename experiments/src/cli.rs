@@ -12,6 +12,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::settings::{self, RunSettings, assignments, positive, seed, step_count};
+use crate::stats::{
+    self,
+    across::{Bootstrap, Method},
+};
+use crate::summary::{Score, across};
 use crate::sweep;
 use crate::train::{self, Conduct, INTERRUPTED, Outcome, Status};
 use crate::{bench, inspect, plot, render, summary};
@@ -221,6 +226,33 @@ struct SummaryArgs {
     /// CSV files, run directories or folders of sweeps
     #[arg(required = true)]
     paths: Vec<PathBuf>,
+    /// Aggregate over environments: interquartile mean, median, mean and optimality gap of normalised scores
+    #[arg(long)]
+    aggregate: bool,
+    /// Compare agents: differences by seed on each environment, and the probability of improvement
+    #[arg(long)]
+    compare: bool,
+    /// Compare every agent with this one only
+    #[arg(long, value_name = "AGENT", requires = "compare")]
+    baseline: Option<String>,
+    /// Score of a run, for --aggregate and --compare
+    #[arg(long, value_enum, default_value_t = Score::Final)]
+    score: Score,
+    /// Random and reference score of each environment instead of the built-in file
+    #[arg(long, value_name = "FILE", requires = "aggregate")]
+    scores: Option<PathBuf>,
+    /// Interval of --aggregate and --compare
+    #[arg(long, value_enum, default_value_t = Method::Percentile)]
+    interval: Method,
+    /// Bootstrap resamples of --aggregate and --compare
+    #[arg(
+        long,
+        default_value_t = across::RESAMPLES as u32,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(100..=10_000_000),
+        allow_negative_numbers = true
+    )]
+    resamples: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -497,9 +529,46 @@ fn draw(args: &PlotArgs) -> Result<ExitCode> {
 }
 
 fn summarise(args: &SummaryArgs) -> Result<ExitCode> {
+    if args.aggregate || args.compare {
+        return compare(args);
+    }
     let (rows, warnings) = summary::summarise(&args.paths)?;
     for warning in warnings {
         note(&format!("warning: {warning}"));
     }
     print(&if args.json { summary::to_json(&rows)? + "\n" } else { summary::table(&rows) })
+}
+
+/// `summary` with `--aggregate`, `--compare` or both.
+fn compare(args: &SummaryArgs) -> Result<ExitCode> {
+    let bootstrap = Bootstrap { method: args.interval, resamples: args.resamples as usize, seed: 0 };
+    let (scores, mut warnings) = across::Scores::read(&args.paths, args.score)?;
+    let (mut out, mut json) = (String::new(), serde_json::Map::new());
+    if args.aggregate {
+        let scales = across::scales(args.scores.as_deref())?;
+        let common = scores.clone().common(&scales, &mut warnings)?;
+        let rows = across::aggregate(&common, bootstrap)?;
+        out += &across::aggregate_table(&rows, &common.envs());
+        json.insert("environments".into(), serde_json::to_value(common.envs())?);
+        json.insert("aggregate".into(), serde_json::to_value(rows)?);
+        if args.json {
+            let profiles = across::profiles(&common, stats::BAND_RESAMPLES)?;
+            json.insert("profiles".into(), serde_json::to_value(profiles)?);
+        }
+    }
+    if args.compare {
+        let pairs = across::pairs(&scores, args.baseline.as_deref())?;
+        let paired = across::paired(&scores, &pairs, bootstrap, &mut warnings)?;
+        let improvements = across::improvements(&scores, &pairs, bootstrap)?;
+        if args.aggregate {
+            out.push('\n');
+        }
+        out += &across::comparison_table(&paired, &improvements);
+        json.insert("paired".into(), serde_json::to_value(paired)?);
+        json.insert("improvement".into(), serde_json::to_value(improvements)?);
+    }
+    for warning in warnings {
+        note(&format!("warning: {warning}"));
+    }
+    print(&if args.json { serde_json::to_string_pretty(&json)? + "\n" } else { out })
 }

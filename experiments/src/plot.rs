@@ -18,9 +18,6 @@ mod terminal;
 pub use svg::svg;
 pub use terminal::terminal;
 
-/// Resamples of a band: it is looked at, not read off.
-pub const RESAMPLES: usize = 2000;
-
 /// Points of a curve whose runs share no grid of steps.
 const POINTS: usize = 100;
 
@@ -132,7 +129,7 @@ pub fn curves(paths: &[PathBuf], options: &Options) -> Result<(Vec<Curve>, Vec<S
             warnings.push(format!("{agent} on {env}: its seeds have no range in common; left out"));
             continue;
         }
-        let band = stats::band(&values, options.statistic, RESAMPLES, 0)
+        let band = stats::band(&[values], options.statistic, stats::BAND_RESAMPLES, 0)
             .with_context(|| format!("{agent} on {env}: column '{}'", options.y))?;
         curves.push(Curve {
             env,

@@ -12,11 +12,16 @@
 use rand::Rng as _;
 use steadfast_envs::rng::{Purpose, stream};
 
+pub mod across;
+
 /// Share of an interval that should cover the true value.
 pub const CONFIDENCE: f64 = 0.95;
 
 /// Resamples of a bootstrap interval: its ends then move by about 1 % of its width between seeds.
 pub const RESAMPLES: usize = 10_000;
+
+/// Resamples of a band around a curve: it is looked at, not read off.
+pub const BAND_RESAMPLES: usize = 2000;
 
 /// Why a statistic does not exist.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -143,16 +148,14 @@ pub fn interval(
         check(group, 1)?;
     }
     let mut rng = stream(seed, Purpose::Bootstrap, 0);
-    let mut pooled = vec![0.0; groups.iter().map(Vec::len).sum()];
+    let (pooled, sizes): (_, Vec<usize>) = (groups.concat(), groups.iter().map(Vec::len).collect());
+    let (mut picks, mut sample) = (vec![0; pooled.len()], vec![0.0; pooled.len()]);
     let draws = (0..resamples).map(|_| {
-        let mut slots = pooled.iter_mut();
-        for group in groups {
-            // `zip` would take one slot too many at the end of each group.
-            for slot in slots.by_ref().take(group.len()) {
-                *slot = group[pick(&mut rng, group.len())];
-            }
+        resample(&sizes, &mut picks, &mut rng);
+        for (value, &run) in sample.iter_mut().zip(&picks) {
+            *value = pooled[run];
         }
-        statistic.of_scratch(&mut pooled)
+        statistic.of_scratch(&mut sample)
     });
     let mut draws: Vec<f64> = draws.collect();
     Ok(ends(&mut draws))
@@ -169,25 +172,31 @@ pub struct Band {
     pub high: Vec<f64>,
 }
 
-/// `statistic` over runs at each point of a curve, `curves[run][point]`, and its interval.
+/// `statistic` over the runs of all tasks at each point of a curve, `tasks[task][run][point]`, and its interval.
 ///
-/// A resample draws whole runs and is shared by all points, since the points of a run belong together;
-/// the ends of the band are therefore as smooth as the runs.
+/// A resample draws whole runs within each task and is shared by all points, since the points of a run belong
+/// together; the ends of the band are therefore as smooth as the runs.
 ///
 /// # Errors
-/// Without runs, with runs of different lengths, or with a value that is not finite.
-pub fn band(curves: &[Vec<f64>], statistic: Statistic, resamples: usize, seed: u64) -> Result<Band> {
-    at_least(curves.len(), 1)?;
+/// Without tasks, with a task without runs, with runs of different lengths, or with a value that is not finite.
+pub fn band(tasks: &[Vec<Vec<f64>>], statistic: Statistic, resamples: usize, seed: u64) -> Result<Band> {
+    at_least(tasks.len(), 1)?;
     at_least(resamples, 1)?;
+    tasks.iter().try_for_each(|runs| at_least(runs.len(), 1))?;
+    let curves: Vec<&Vec<f64>> = tasks.iter().flatten().collect();
     let points = curves[0].len();
-    for curve in curves {
+    for curve in &curves {
         check(curve, 0)?;
         if curve.len() != points {
             return Err(StatsError::Lengths(points, curve.len()));
         }
     }
     let mut rng = stream(seed, Purpose::Bootstrap, 0);
-    let picks: Vec<usize> = (0..resamples * curves.len()).map(|_| pick(&mut rng, curves.len())).collect();
+    let sizes: Vec<usize> = tasks.iter().map(Vec::len).collect();
+    let mut picks = vec![0; resamples * curves.len()];
+    for runs in picks.chunks_exact_mut(curves.len()) {
+        resample(&sizes, runs, &mut rng);
+    }
     let mut band = Band { centre: vec![], low: vec![], high: vec![] };
     let mut sample = vec![0.0; curves.len()];
     let mut draws = Vec::with_capacity(resamples);
@@ -255,6 +264,17 @@ fn percentile(values: &mut [f64], q: f64) -> f64 {
 fn ends(draws: &mut [f64]) -> (f64, f64) {
     let tail = 50.0 * (1.0 - CONFIDENCE);
     (percentile(draws, tail), percentile(draws, 100.0 - tail))
+}
+
+/// Draws every group anew within itself: into `picks`, group by group, places in the pooled data.
+fn resample(sizes: &[usize], picks: &mut [usize], rng: &mut steadfast_envs::Rng) {
+    let mut first = 0;
+    for &size in sizes {
+        for slot in &mut picks[first..first + size] {
+            *slot = first + pick(rng, size);
+        }
+        first += size;
+    }
 }
 
 /// A uniform index below `n`: the high word of a product, whose bias of `n / 2^32` is far below the
@@ -390,7 +410,7 @@ mod tests {
     fn a_band_of_one_point_is_an_interval() {
         let values = [3.0, -1.0, 4.0, 1.5, 9.0];
         let curves: Vec<Vec<f64>> = values.iter().map(|&v| vec![v, 2.0 * v]).collect();
-        let band = band(&curves, Statistic::Iqm, 2000, 7).unwrap();
+        let band = band(&[curves], Statistic::Iqm, 2000, 7).unwrap();
         let (low, high) = interval(&[values.to_vec()], Statistic::Iqm, 2000, 7).unwrap();
         assert_eq!((band.low[0], band.centre[0], band.high[0]), (low, iqm(&values).unwrap(), high));
         // Resamples are shared: twice the values, twice the band.
@@ -409,7 +429,7 @@ mod tests {
         assert!(interval(&[], Statistic::Mean, 10, 0).is_err());
         assert!(interval(&[vec![1.0], vec![]], Statistic::Mean, 10, 0).is_err());
         assert!(interval(&[vec![1.0]], Statistic::Mean, 0, 0).is_err());
-        assert_eq!(band(&[vec![1.0], vec![]], Statistic::Mean, 10, 0), Err(StatsError::Lengths(1, 0)));
+        assert_eq!(band(&[vec![vec![1.0], vec![]]], Statistic::Mean, 10, 0), Err(StatsError::Lengths(1, 0)));
         assert!(band(&[], Statistic::Mean, 10, 0).is_err());
         assert_eq!(area(&[0.0, 0.0], &[1.0, 1.0]), Err(StatsError::NotIncreasing(1)));
         assert_eq!(area(&[0.0, 1.0], &[1.0, 1.0, 1.0]), Err(StatsError::Lengths(2, 3)));

@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::stats::{self, RESAMPLES, Statistic};
 use read::Run;
 
+pub mod across;
 pub mod read;
 
 /// Seeds below which a comparison says little.
 pub const FEW_SEEDS: usize = 5;
 
 /// Which number of a run a row is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Score {
     /// Mean return of the last evaluation.

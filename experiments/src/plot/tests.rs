@@ -64,7 +64,7 @@ fn a_curve_is_the_statistic_of_its_seeds() {
     let [curve] = &curves[..] else { panic!("{curves:?}") };
     assert_eq!((curve.seeds, &curve.x, &curve.centre), (5, &vec![0.0, 10.0], &vec![5.0, 10.0]));
     let seeds = [vec![0.0, 4.0, 5.0, 6.0, 100.0]];
-    let (low, high) = stats::interval(&seeds, Statistic::Iqm, RESAMPLES, 0).unwrap();
+    let (low, high) = stats::interval(&seeds, Statistic::Iqm, stats::BAND_RESAMPLES, 0).unwrap();
     assert_eq!((curve.low[0], curve.high[0]), (low, high));
     let options = Options { statistic: Statistic::Mean, ..Options::default() };
     assert_eq!(super::curves(&paths, &options).unwrap().0[0].centre, [23.0, 46.0]);
