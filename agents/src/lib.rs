@@ -7,6 +7,12 @@
 pub mod config;
 pub mod core;
 pub mod docs;
+pub mod happo;
+pub mod hatrpo;
+pub mod ippo;
+pub mod itrpo;
+pub mod mappo;
+pub mod matrl;
 pub mod mdpo;
 pub mod mdpo_off;
 pub mod ppo;
@@ -245,6 +251,12 @@ pub const REGISTRY: &[Entry] = &[
     entry!(mdpo, Mdpo),
     entry!(sac, Sac),
     entry!(mdpo_off, MdpoOff),
+    entry!(ippo, Ippo),
+    entry!(mappo, Mappo),
+    entry!(itrpo, Itrpo),
+    entry!(hatrpo, Hatrpo),
+    entry!(happo, Happo),
+    entry!(matrl, Matrl),
 ];
 
 /// The registered agent of that name.

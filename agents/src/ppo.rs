@@ -18,7 +18,7 @@ use steadfast_envs::{Rng, State, VecEnv};
 
 use crate::config::{at_least, positive, within};
 use crate::core::adam::{Adam, Schedule, clip_global_norm};
-use crate::core::loss::{PolicyLoss, Real, Sample, SquaredError};
+use crate::core::loss::{ClippedSurrogate, SquaredError};
 use crate::core::on_policy::{ActorCritic, OnPolicy};
 use crate::core::weights::Mean;
 use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
@@ -69,23 +69,6 @@ impl Default for Config {
             adam_epsilon: 1e-5,
             on_policy: OnPolicy::default(),
         }
-    }
-}
-
-/// What the policy step lowers: −min(r Â, clip(r, 1−ε, 1+ε) Â) − c₂ entropy, in the mean over rows.
-pub struct ClippedSurrogate {
-    /// ε
-    pub clip: f64,
-    /// c₂
-    pub entropy: f64,
-}
-
-impl PolicyLoss for ClippedSurrogate {
-    fn row<S: Sample>(&self, pi: &S) -> S::X {
-        let (ratio, advantage) = (pi.ratio(), pi.advantage());
-        let clipped = ratio.clone().clamp(1.0 - self.clip, 1.0 + self.clip) * advantage.clone();
-        let surrogate = (ratio * advantage).min(clipped);
-        if self.entropy > 0.0 { -surrogate - pi.entropy() * self.entropy } else { -surrogate }
     }
 }
 
@@ -197,6 +180,7 @@ mod tests {
     use super::*;
     use crate::core::batch::Rows;
     use crate::core::dist::Head;
+    use crate::core::loss::{PolicyLoss, Sample};
     use crate::core::mlp::Activation;
     use crate::core::policy::Policy;
     use crate::core::testing::{

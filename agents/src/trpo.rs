@@ -19,9 +19,9 @@ use steadfast_envs::{Rng, State, VecEnv};
 
 use crate::config::{at_least, positive, within};
 use crate::core::adam::{Adam, Schedule};
-use crate::core::loss::{PolicyLoss, Sample};
+use crate::core::loss::Surrogate;
 use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy};
-use crate::core::trust_region::{line_search, natural_direction, step_length};
+use crate::core::trust_region::{CG_TOLERANCE, line_search, natural_direction, step_length};
 use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Order of the arguments of the KL divergence that the line search bounds.
@@ -98,18 +98,6 @@ impl Default for Config {
         }
     }
 }
-
-/// What a step raises: r Â, in the mean over rows.
-pub struct Surrogate;
-
-impl PolicyLoss for Surrogate {
-    fn row<S: Sample>(&self, pi: &S) -> S::X {
-        pi.ratio() * pi.advantage()
-    }
-}
-
-/// Squared residual at which conjugate gradient stops.
-const CG_TOLERANCE: f64 = 1e-10;
 
 /// The agent.
 pub struct Trpo {

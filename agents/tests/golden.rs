@@ -20,13 +20,33 @@ const GOLDEN: &[(&str, &str, [f64; 4])] = &[
     ("mdpo", "Pendulum-v1", [-0.0012078, 0.3150546, 0.000059210, 1.4118377]),
     ("sac", "Pendulum-v1", [0.0608018, 21.2496004, 0.0, 0.6482584]),
     ("mdpo_off", "Pendulum-v1", [0.1971607, 15.5556865, 0.01504489, 0.6091818]),
+    ("ippo", "CartPole-v1", [-0.0015084, 0.5916467, 0.000098903, 0.6921765]),
+    ("ippo", "Pendulum-v1", [-0.0009429, 0.3055368, 0.000037986, 1.4126902]),
+    ("mappo", "CartPole-v1", [-0.0015084, 0.5916467, 0.000098903, 0.6921765]),
+    ("mappo", "Pendulum-v1", [-0.0009429, 0.3055368, 0.000037986, 1.4126902]),
+    ("itrpo", "CartPole-v1", [-0.0292289, 0.3251840, 0.007603935, 0.6499293]),
+    ("itrpo", "Pendulum-v1", [-0.0305693, 0.3070116, 0.008771120, 1.3335149]),
+    ("hatrpo", "CartPole-v1", [-0.0292289, 0.3251840, 0.007603935, 0.6499293]),
+    ("hatrpo", "Pendulum-v1", [-0.0305693, 0.3070116, 0.008771120, 1.3335149]),
+    ("happo", "CartPole-v1", [-0.0015084, 0.5916467, 0.000098903, 0.6921765]),
+    ("happo", "Pendulum-v1", [-0.0009429, 0.3055368, 0.000037986, 1.4126902]),
+    ("matrl", "CartPole-v1", [-0.0292289, 0.3251840, 0.007603935, 0.6499293]),
+    ("matrl", "Pendulum-v1", [-0.0305693, 0.3070116, 0.008771120, 1.3335149]),
+    ("ippo", "particle/spread", [-0.0023584, 1.2153599, 0.000030458, 1.6092704]),
+    ("mappo", "particle/spread", [-0.0019036, 1.0590531, 0.000032698, 1.6092544]),
+    ("itrpo", "particle/spread", [-0.0583133, 1.1022868, 0.005665920, 1.5892066]),
+    ("hatrpo", "particle/spread", [-0.0496249, 0.8706663, 0.005628449, 1.5928393]),
+    ("happo", "particle/spread", [-0.0019145, 1.0590531, 0.000033057, 1.6092540]),
+    ("matrl", "particle/spread", [-0.0488167, 0.9409224, 0.005660919, 1.5854600]),
 ];
 
 #[test]
 fn three_iterations_report_what_they_always_did() {
     let mut moved = Vec::new();
     for entry in learners() {
-        for env in ["CartPole-v1", "Pendulum-v1"].into_iter().filter(|env| plays(entry, env)) {
+        for env in
+            ["CartPole-v1", "Pendulum-v1", "particle/spread"].into_iter().filter(|env| plays(entry, env))
+        {
             let own = if is_off_policy(entry) {
                 "buffer = 1000\nminibatch = 32\nlearning_starts = 100"
             } else {

@@ -2,13 +2,17 @@
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod common;
+
+use common::{build, options};
 use rand_distr::{Distribution, StandardNormal};
-use steadfast_agents::Device;
 use steadfast_agents::core::mlp::{Activation, Init};
 use steadfast_agents::core::squashed::{ActorLoss, Draw, Logarithm, Squashed};
 use steadfast_agents::core::weights::read;
 use steadfast_agents::mdpo_off::ProximalSoftValue;
 use steadfast_agents::sac::SoftValue;
+use steadfast_agents::{Device, Metrics};
+use steadfast_envs::state::Array;
 use steadfast_envs::{Purpose, rng::stream};
 
 const ROWS: usize = 32;
@@ -44,6 +48,34 @@ fn mdpo(kl_coef: f64, entropy_coef: f64, tsallis_q: f64) -> ProximalSoftValue {
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+/// Networks of an agent by name, and its metrics, after three iterations on a task with one player.
+fn after_three(agent: &str, env: &str, settings: &str) -> (Vec<(String, Array)>, Vec<Metrics>) {
+    let entry = steadfast_agents::entry(agent).unwrap();
+    let (mut agent, mut envs) = build(entry, env, &options(entry, settings), 5, 10_000, Device::cpu(), 1);
+    let metrics = (0..3).map(|_| agent.iterate(&mut envs).unwrap()).collect();
+    let state = agent.save();
+    let networks =
+        state.iter().filter(|(name, _)| name.starts_with("policy.") || name.starts_with("critic."));
+    (networks.map(|(name, array)| (name.to_owned(), array.clone())).collect(), metrics)
+}
+
+/// Same streams, same update, same bits.
+#[test]
+fn trust_region_agents_with_one_player_are_trpo() {
+    let settings = "num_envs = 3\nhorizon = 70\nhidden = [16]\nnormalize_obs = true\nnormalize_reward = true\n\
+                    noise_correlation = 0.5\nmax_kl = 0.05\nkl_slack = 1.0\nbacktrack = 0.8\nfisher_every = 3\n\
+                    kl_schedule = 'linear'\nlr_schedule = 'linear'\ncritic_epochs = 2\ncritic_minibatch = 32";
+    for env in ["CartPole-v1", "Pendulum-v1", "probe/multi-discrete"] {
+        let trpo = after_three("trpo", env, settings);
+        assert!(trpo.1.iter().all(|m| m.step_size > Some(0.0)));
+        for agent in ["itrpo", "hatrpo", "matrl"] {
+            assert!(after_three(agent, env, settings) == trpo, "{agent} on {env}");
+        }
+        let other = after_three("hatrpo", env, &settings.replace("fisher_every = 3", "fisher_every = 2"));
+        assert!(other != trpo, "{env}: the settings count");
+    }
 }
 
 #[test]

@@ -12,14 +12,15 @@ use steadfast_envs::{Purpose, VecEnv, make, probe, rng::stream};
 ///
 /// Each is far above what an agent gets that ignores its observations or its rewards: 2 and 2.3 of 8 in the
 /// discrete identities, −5.3 in the continuous one, ½ in `two-step`, 0 (the mean of the arms is 0.125) and −0.36 in
-/// the bandits.
-const PROBES: [(&str, f64); 6] = [
+/// the bandits. In `coordination` two agents that always name the same get 5.3 of 8.
+const PROBES: [(&str, f64); 7] = [
     ("probe/bandit", 0.1),
     ("probe/bandit-continuous", 0.05),
     ("probe/identity-discrete", 0.2),
     ("probe/identity-continuous", 0.3),
     ("probe/multi-discrete", 0.2),
     ("probe/two-step", 0.05),
+    ("probe/coordination", 0.2),
 ];
 
 /// Small networks, short rollouts and large steps, so that a probe takes seconds.
@@ -39,7 +40,11 @@ fn small(entry: &Entry) -> String {
     }
     let own = match entry.name {
         "ppo" => "learning_rate = 3e-3\nepochs = 6",
-        "trpo" => "max_kl = 0.05\ncritic_lr = 3e-3",
+        "trpo" | "itrpo" | "hatrpo" | "matrl" => "max_kl = 0.05\ncritic_lr = 3e-3",
+        "ippo" | "mappo" | "happo" => {
+            "learning_rate = 3e-3\nepochs = 6\nminibatch = 64\nentropy_coef = 0\nmax_grad_norm = 0.5\ncritic_lr = 3e-3\n\
+             critic_minibatch = 64"
+        }
         "mdpo" => "learning_rate = 6e-3\nlr_schedule = 'linear'\nm = 20\ncritic_lr = 3e-3\nvalue_clip = 0.0",
         name => panic!("'{name}' needs settings here, for the probes"),
     };

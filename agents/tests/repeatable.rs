@@ -9,7 +9,7 @@ use steadfast_agents::{Agent, Device, Entry, Metrics, REGISTRY};
 use steadfast_envs::{State, VecEnv};
 use toml::Table;
 
-const TASKS: [&str; 2] = ["CartPole-v1", "Pendulum-v1"];
+const TASKS: [&str; 4] = ["CartPole-v1", "Pendulum-v1", "particle/spread", "uav-bs/bs-tiny"];
 
 /// Everything that carries state from one iteration to the next is switched on. The horizon is no divisor of an
 /// episode's length, so that iterations begin in the middle of episodes.
@@ -26,6 +26,9 @@ fn everything_on(entry: &Entry) -> Table {
     let text = match entry.name {
         "random" => String::new(),
         "ppo" => format!("{learning}\n{schedule}\nepochs = 2\nminibatch = 32\nvalue_clip = 0.2"),
+        "ippo" | "mappo" | "happo" => format!(
+            "{learning}\n{schedule}\nepochs = 2\nminibatch = 32\nvalue_clip = 0.2\ncritic_epochs = 2\ncritic_minibatch = 32"
+        ),
         _ => format!("{learning}\n{schedule}\ncritic_epochs = 2\ncritic_minibatch = 32"),
     };
     options(entry, &format!("{text}\nnum_envs = 4\nhorizon = 60"))

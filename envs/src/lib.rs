@@ -455,6 +455,11 @@ pub const REGISTRY: &[Entry] = &[
     ),
     entry!("probe/multi-discrete", probe::Identity::multi_discrete(), "name two indices; best return 8"),
     entry!("probe/two-step", probe::TwoStep::default(), "act now, be paid one step later; best return 1"),
+    entry!(
+        "probe/coordination",
+        probe::Coordination::default(),
+        "two agents name the index shown, together; best return 8"
+    ),
     entry!("probe/endless", probe::Endless::default(), "reward 1 for ever, cut short; value 1/(1 - gamma)"),
 ];
 

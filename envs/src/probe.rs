@@ -11,12 +11,13 @@
 //! | `probe/identity-continuous` | 0 | the same, for a continuous head; observation normalisation |
 //! | `probe/multi-discrete` | 8 | log-probabilities not added over the parts of an action, parts mixed up |
 //! | `probe/two-step` | 1 | credit: advantages, returns and Q-targets that do not reach one step back |
+//! | `probe/coordination` | 8 | several agents: rows or actions of one given to another |
 //! | `probe/endless` | 10 | time limits taken for terminations: the value must be 1/(1 − γ) |
 
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
 
-use crate::{Env, Rng, Space, Spec, State, StateError};
+use crate::{AgentSpec, Env, Rng, Space, Spec, State, StateError};
 
 /// Steps of an episode of the identity probes.
 pub const IDENTITY_STEPS: usize = 8;
@@ -34,7 +35,9 @@ pub fn optimal_return(id: &str) -> Option<f64> {
     match id {
         "probe/bandit" => Some(BANDIT_MEANS.into_iter().fold(f64::NEG_INFINITY, f64::max)),
         "probe/bandit-continuous" | "probe/identity-continuous" => Some(0.0),
-        "probe/identity-discrete" | "probe/multi-discrete" => Some(IDENTITY_STEPS as f64),
+        "probe/identity-discrete" | "probe/multi-discrete" | "probe/coordination" => {
+            Some(IDENTITY_STEPS as f64)
+        }
         "probe/two-step" => Some(1.0),
         "probe/endless" => Some(ENDLESS_STEPS as f64),
         _ => None,
@@ -273,6 +276,64 @@ impl Env for TwoStep {
     }
 }
 
+/// `probe/coordination`: two agents see the same index and have to name it together.
+///
+/// Observation of each: an index below 3 as a one-hot vector, drawn uniformly and anew at every step. Reward of both: 1
+/// if both name it, ½ if both name another and the same, 0 if they disagree. Never
+/// terminates; [`IDENTITY_STEPS`] steps. Agents that always name the same index, blind, get ⅔ a step.
+pub struct Coordination {
+    spec: Spec,
+    state: f64,
+}
+
+/// Indices of `probe/coordination`.
+const SIGNS: usize = 3;
+
+impl Default for Coordination {
+    fn default() -> Self {
+        let agent = |i| AgentSpec {
+            name: format!("agent_{i}"),
+            obs: Space::uniform(SIGNS, 0.0, 1.0),
+            action: Space::Discrete(SIGNS),
+        };
+        let id = "probe/coordination";
+        let single = Spec::single(id, agent(0).obs, agent(0).action, Some(IDENTITY_STEPS));
+        let agents = vec![agent(0), agent(1)];
+        Self { spec: Spec { agents, reward_range: (0.0, 1.0), ..single }, state: 0.0 }
+    }
+}
+
+impl Env for Coordination {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn reset(&mut self, rng: &mut Rng, obs: &mut [f32]) {
+        self.state = rng.random_range(0..SIGNS as u32).into();
+        obs.chunks_exact_mut(SIGNS).for_each(|own| one_hot(&[self.state], &[SIGNS], own));
+    }
+
+    fn step(&mut self, action: &[f64], rng: &mut Rng, obs: &mut [f32], reward: &mut [f64]) -> bool {
+        let paid = match (action[0] == action[1], action[0] == self.state) {
+            (true, true) => 1.0,
+            (true, false) => 0.5,
+            _ => 0.0,
+        };
+        reward.fill(paid);
+        self.reset(rng, obs);
+        false
+    }
+
+    fn save(&self, state: &mut State) {
+        state.put_f64("state", &[self.state]);
+    }
+
+    fn load(&mut self, state: &State) -> Result<(), StateError> {
+        self.state = checked_index(state.f64("state", 1)?[0], SIGNS)?;
+        Ok(())
+    }
+}
+
 /// `probe/endless`: reward 1 for ever, but cut short after [`ENDLESS_STEPS`] steps.
 ///
 /// The observation is uniform in ±1 and means nothing. The value of every state is [`endless_value`].
@@ -339,13 +400,14 @@ mod tests {
 
     #[test]
     fn the_best_policies_reach_the_stated_returns() {
-        let best: [(&str, Policy); 7] = [
+        let best: [(&str, Policy); 8] = [
             ("probe/bandit", |_| vec![2.0]),
             ("probe/bandit-continuous", |_| vec![BANDIT_TARGET as f32]),
             ("probe/identity-discrete", |obs| vec![argmax(obs)]),
             ("probe/identity-continuous", |obs| obs.to_vec()),
             ("probe/multi-discrete", |obs| vec![argmax(&obs[..3]), argmax(&obs[3..])]),
             ("probe/two-step", |obs| vec![obs[1]]),
+            ("probe/coordination", |obs| vec![argmax(&obs[..3]), argmax(&obs[3..])]),
             ("probe/endless", |_| vec![0.0]),
         ];
         assert_eq!(REGISTRY.iter().filter(|e| e.id.starts_with("probe/")).count(), best.len());
@@ -365,6 +427,8 @@ mod tests {
         // Each coordinate costs its variance, one third.
         assert!((mean_return("probe/identity-continuous", |_| vec![0.0; 2]) + 16.0 / 3.0).abs() < 0.1);
         assert!((mean_return("probe/two-step", |_| vec![1.0]) - 0.5).abs() < 0.05);
+        assert!((mean_return("probe/coordination", |_| vec![1.0, 1.0]) - 16.0 / 3.0).abs() < 0.1);
+        assert_eq!(mean_return("probe/coordination", |_| vec![1.0, 0.0]), 0.0);
         assert!((mean_return("probe/bandit", |_| vec![3.0]) + 1.0).abs() < 0.05);
     }
 

@@ -16,6 +16,12 @@ const PRESETS: &[(&str, &str)] = &[
     ("mdpo", include_str!("../presets/mdpo.toml")),
     ("sac", include_str!("../presets/sac.toml")),
     ("mdpo_off", include_str!("../presets/mdpo_off.toml")),
+    ("ippo", include_str!("../presets/ippo.toml")),
+    ("mappo", include_str!("../presets/mappo.toml")),
+    ("itrpo", include_str!("../presets/itrpo.toml")),
+    ("hatrpo", include_str!("../presets/hatrpo.toml")),
+    ("happo", include_str!("../presets/happo.toml")),
+    ("matrl", include_str!("../presets/matrl.toml")),
 ];
 
 /// Everything that determines a run's results, and the names under which they are filed.

@@ -21,6 +21,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("sb3", include_str!("../suites/sb3.toml")),
     ("sb3-mujoco", include_str!("../suites/sb3-mujoco.toml")),
     ("sb3-sac", include_str!("../suites/sb3-sac.toml")),
+    ("spread", include_str!("../suites/spread.toml")),
     ("smoke", include_str!("../suites/smoke.toml")),
 ];
 

@@ -7,6 +7,7 @@ use steadfast_envs::Rng;
 use super::density::Row;
 use super::device::Device;
 use super::dist::Dist;
+use super::weights::apart;
 
 /// One batch of experience; B = T·N, time-major.
 pub struct Batch {
@@ -147,6 +148,18 @@ impl Rows {
         self.len() == 0
     }
 
+    /// The rows of networks in host memory.
+    pub fn host(&self) -> &HostRows {
+        let Self::Host(rows) = self else { apart() };
+        rows
+    }
+
+    /// The same, to be changed.
+    pub fn host_mut(&mut self) -> &mut HostRows {
+        let Self::Host(rows) = self else { apart() };
+        rows
+    }
+
     /// Â becomes (Â − mean) / (std + ε), with the sample standard deviation.
     pub fn standardize_advantage(&mut self, epsilon: f64) {
         match self {
@@ -194,9 +207,12 @@ impl HostRows {
         wide(&self.masks, &mut to.masks, len, picked);
         wide(&self.actions, &mut to.actions, len, picked);
         wide(&self.old, &mut to.old, len, picked);
+        // A critic's rows hold no actions, an actor's may hold no returns.
         let column = |from: &[f32], to: &mut Vec<f32>| {
             to.clear();
-            to.extend(picked.iter().map(|i| from[*i as usize]));
+            if !from.is_empty() {
+                to.extend(picked.iter().map(|i| from[*i as usize]));
+            }
         };
         column(&self.log_prob_old, &mut to.log_prob_old);
         column(&self.value_old, &mut to.value_old);

@@ -54,6 +54,32 @@ pub trait PolicyLoss {
     fn row<S: Sample>(&self, pi: &S) -> S::X;
 }
 
+/// What a step of TRPO raises: r Â, in the mean over rows.
+pub struct Surrogate;
+
+impl PolicyLoss for Surrogate {
+    fn row<S: Sample>(&self, pi: &S) -> S::X {
+        pi.ratio() * pi.advantage()
+    }
+}
+
+/// What PPO lowers: −min(r Â, clip(r, 1−ε, 1+ε) Â) − c₂ entropy, in the mean over rows.
+pub struct ClippedSurrogate {
+    /// ε
+    pub clip: f64,
+    /// c₂
+    pub entropy: f64,
+}
+
+impl PolicyLoss for ClippedSurrogate {
+    fn row<S: Sample>(&self, pi: &S) -> S::X {
+        let (ratio, advantage) = (pi.ratio(), pi.advantage());
+        let clipped = ratio.clone().clamp(1.0 - self.clip, 1.0 + self.clip) * advantage.clone();
+        let surrogate = (ratio * advantage).min(clipped);
+        if self.entropy > 0.0 { -surrogate - pi.entropy() * self.entropy } else { -surrogate }
+    }
+}
+
 /// What a step of the value function lowers.
 pub trait ValueLoss {
     /// The loss of one row with V = `value`, R = `ret` and V_old = `value_old`.

@@ -198,6 +198,20 @@ impl Policy {
         }
     }
 
+    /// π(a|s) / π_old(a|s) of each row, `[B]`, in host memory.
+    pub fn ratios(&mut self, rows: &HostRows, ratios: &mut Vec<f32>) {
+        let Vector::Host(params) = &self.weights.params else { apart() };
+        let outputs = outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
+        let (head, density) = (&self.head, &mut self.density);
+        density.share(head, &params[self.mlp.len()..], &rows.log_std_old);
+        let (k, a) = (head.outputs(), head.action_len());
+        ratios.clear();
+        ratios.extend(outputs.chunks_exact(k).enumerate().map(|(i, outputs)| {
+            let row = rows.row(i, a, k);
+            kernels::exp(density.read(head, outputs, row.action) - row.log_prob_old)
+        }));
+    }
+
     /// Completes `rows`, which hold observations and actions, with π as π_old and the log-probabilities under it.
     pub(super) fn remember(&mut self, rows: &mut HostRows) {
         let Vector::Host(params) = &self.weights.params else { apart() };
@@ -302,7 +316,7 @@ impl Policy {
     }
 
     /// π(·|s) as tensors under parameters `[P]` at observations `[B, O]`, with what is `forbidden` `[B, K]` there.
-    pub(super) fn dist(&self, params: &Tensor<1>, obs: &Tensor<2>, forbidden: Option<&Tensor<2>>) -> Dist {
+    pub(crate) fn dist(&self, params: &Tensor<1>, obs: &Tensor<2>, forbidden: Option<&Tensor<2>>) -> Dist {
         let outputs = self.mlp.forward(params, obs.clone()).0;
         self.head.dist(reachable(outputs, forbidden), self.extra(params))
     }

@@ -1,7 +1,7 @@
 //! What several test modules need: small policies away from their initial weights, batches made by hand, comparisons.
 
 use rand_distr::{Distribution, StandardNormal};
-use steadfast_envs::{Purpose, Rng, rng::stream};
+use steadfast_envs::{Env, Purpose, Rng, make_with, rng::stream};
 
 use super::batch::{HostRows, Rows, TensorRows};
 use super::device::{Device, to_host};
@@ -10,6 +10,12 @@ use super::loss::PolicyLoss;
 use super::mlp::{Activation, Init};
 use super::policy::{Net, Policy};
 use super::weights::{Direction, Scalar, Vector, read};
+
+/// The task of that name; those of `uav-bs` with hybrid actions and masks.
+pub fn task(env: &str) -> Box<dyn Env> {
+    let hybrid: &[(&str, &str)] = if env.starts_with("uav-bs") { &[("action", "hybrid")] } else { &[] };
+    make_with(env, hybrid).unwrap_or_else(|e| panic!("{env}: {e}"))
+}
 
 /// A stream for tests.
 pub fn rng(index: u64) -> Rng {

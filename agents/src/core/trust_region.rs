@@ -3,9 +3,161 @@
 //! On a device no number is looked at on the way: decisions are masks there.
 
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
-use super::policy::Fisher;
-use super::weights::{Direction, Scalar, Truth, Vector};
+use super::adam::Schedule;
+use super::batch::Rows;
+use super::loss::Surrogate;
+use super::on_policy::CriticFit;
+use super::policy::{Fisher, Policy};
+use super::weights::{Direction, Mean, Scalar, Truth, Vector, read};
+use crate::{BuildError, Metrics};
+
+/// Squared residual at which conjugate gradient stops.
+pub const CG_TOLERANCE: f64 = 1e-10;
+
+/// Settings of the trust-region steps of several agents and of fitting their critics, those of TRPO.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrustRegion {
+    /// δ: bound on the mean KL divergence of each agent's step.
+    pub max_kl: f64,
+    /// How δ changes over the run: `constant` or `linear` (to zero).
+    pub kl_schedule: Schedule,
+    /// The line search accepts a KL of up to this many δ.
+    pub kl_slack: f64,
+    /// Conjugate-gradient iterations.
+    pub cg_iterations: usize,
+    /// Added to the diagonal of F.
+    pub cg_damping: f64,
+    /// F is averaged over every n-th row of the batch.
+    pub fisher_every: usize,
+    /// Factor by which the line search shrinks the step.
+    pub backtrack: f64,
+    /// Most steps that the line search tries.
+    pub backtrack_steps: usize,
+    /// Normalise advantages over the batch.
+    pub normalize_advantage: bool,
+    /// Adam's step size for the value functions.
+    pub critic_lr: f64,
+    /// How their learning rate changes: `constant` or `linear` (to zero).
+    pub lr_schedule: Schedule,
+    /// Passes over the batch when fitting a value function.
+    pub critic_epochs: usize,
+    /// Rows of a minibatch when fitting a value function.
+    pub critic_minibatch: usize,
+    /// ε of Adam.
+    pub adam_epsilon: f64,
+}
+
+impl Default for TrustRegion {
+    fn default() -> Self {
+        Self {
+            max_kl: 0.01,
+            kl_schedule: Schedule::Constant,
+            kl_slack: 1.5,
+            cg_iterations: 10,
+            cg_damping: 0.1,
+            fisher_every: 1,
+            backtrack: 0.5,
+            backtrack_steps: 10,
+            normalize_advantage: true,
+            critic_lr: 1e-3,
+            lr_schedule: Schedule::Constant,
+            critic_epochs: 10,
+            critic_minibatch: 128,
+            adam_epsilon: 1e-5,
+        }
+    }
+}
+
+impl TrustRegion {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// Names the first key that is out of range.
+    pub fn validate(&self) -> Result<(), BuildError> {
+        use crate::config::{at_least, positive, within};
+        positive("max_kl", self.max_kl)?;
+        within("kl_slack", self.kl_slack, 1.0, f64::INFINITY)?;
+        within("cg_damping", self.cg_damping, 0.0, f64::INFINITY)?;
+        within("backtrack", self.backtrack, 0.01, 0.99)?;
+        positive("critic_lr", self.critic_lr)?;
+        positive("adam_epsilon", self.adam_epsilon)?;
+        for (key, value) in [
+            ("cg_iterations", self.cg_iterations),
+            ("fisher_every", self.fisher_every),
+            ("backtrack_steps", self.backtrack_steps),
+            ("critic_epochs", self.critic_epochs),
+            ("critic_minibatch", self.critic_minibatch),
+        ] {
+            at_least(key, value, 1)?;
+        }
+        Ok(())
+    }
+
+    /// How the critics are fitted.
+    pub fn critic_fit(&self) -> CriticFit {
+        CriticFit { epochs: self.critic_epochs, minibatch: self.critic_minibatch, clip: 0.0 }
+    }
+}
+
+/// What a trust-region step was like.
+pub struct Step {
+    /// ‖∇ E[r Â]‖
+    pub grad_norm: Scalar,
+    /// Accepted step length along the natural direction; 0 where none was.
+    pub length: Scalar,
+    /// Trials of the line search.
+    pub tried: Scalar,
+}
+
+/// The means over several steps.
+#[derive(Default)]
+pub struct Steps {
+    grad_norm: Mean,
+    length: Mean,
+    tried: Mean,
+}
+
+impl Steps {
+    /// Takes in one.
+    pub fn add(&mut self, step: Step) {
+        self.grad_norm.add(step.grad_norm);
+        self.length.add(step.length);
+        self.tried.add(step.tried);
+    }
+
+    /// As an agent reports them, with its learning rate.
+    pub fn metrics(self, lr: f64) -> Metrics {
+        let [grad_norm, length, tried] = read([self.grad_norm.get(), self.length.get(), self.tried.get()]);
+        Metrics {
+            learning_rate: Some(lr),
+            grad_norm: Some(grad_norm),
+            step_size: Some(length),
+            line_search_steps: Some(tried),
+            ..Metrics::default()
+        }
+    }
+}
+
+/// One step of TRPO that raises E[r Â] over `rows` within E[KL(π_old ‖ π)] ≤ `max_kl`, slack aside: gradient, natural
+/// direction, step length, line search, operation for operation those of `trpo.rs`.
+pub fn natural_step(policy: &mut Policy, rows: &Rows, region: &TrustRegion, max_kl: f64) -> Step {
+    policy.grad(rows, &Surrogate);
+    let g = policy.weights.grad.clone();
+    let mut fisher = policy.fisher(rows, region.fisher_every, region.cg_damping);
+    let x = natural_direction(&mut fisher, &g, region.cg_iterations, CG_TOLERANCE);
+    let beta = step_length(max_kl, &fisher.curvature(&x));
+    let theta_old = policy.weights.params.clone();
+    let surrogate_old = policy.compare(rows, 0.2).surrogate;
+    let (length, tried) = line_search(&beta, region.backtrack, region.backtrack_steps, |length| {
+        policy.weights.set_moved(&theta_old, length, &x);
+        let step = policy.compare(rows, 0.2);
+        step.kl_old_new.at_most(region.kl_slack * max_kl) & step.surrogate.above(&surrogate_old)
+    });
+    policy.weights.set_moved(&theta_old, &length, &x); // θ_old if none was accepted
+    Step { grad_norm: g.norm(), length, tried }
+}
 
 /// x ≈ F⁻¹ `g` for gradient `g` `[P]`, by conjugate gradient (Hestenes and Stiefel 1952).
 ///
@@ -145,7 +297,7 @@ pub fn line_search(
 mod tests {
     use super::super::device::{Device, to_host};
     use super::super::testing::{close, devices, direction, scalar};
-    use super::super::weights::{Weights, read};
+    use super::super::weights::Weights;
     use super::*;
 
     /// x and the number of products that it took, for a matrix given row by row.

@@ -15,6 +15,11 @@ pub fn is_off_policy(entry: &Entry) -> bool {
     (entry.defaults)().contains_key("buffer")
 }
 
+/// Whether the agent is one for several players: its networks compute on slices alone.
+pub fn is_joint(entry: &Entry) -> bool {
+    ["ippo", "mappo", "itrpo", "hatrpo", "happo", "matrl"].contains(&entry.name)
+}
+
 /// Whether the agent can act in the task.
 pub fn plays(entry: &Entry, env: &str) -> bool {
     let task = make(env).unwrap();

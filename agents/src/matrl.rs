@@ -1,0 +1,235 @@
+//! Multi-agent trust-region learning (MATRL): independent trust-region steps, and a game that decides which of them are taken.
+//!
+//! Y. Wen, H. Chen, Y. Yang, Z. Tian, M. Li, X. Chen, J. Wang, *A game-theoretic approach to multi-agent trust region
+//! optimization*, 2022, arXiv:2106.06828. The form for N players is our reconstruction.
+//!
+//! For k = 0, 1, … K−1:
+//!
+//! 1. All players act with their π_old for T steps in N environments; each estimates its advantages Â_i and returns R_i
+//!    (GAE) from its rewards and V_i(s), which sees the central state.
+//! 2. Each player finds a step π̂_i of TRPO on E[r_i Â_i] within E[KL(π_i,old ‖ π̂_i)] ≤ δ, as if the others stood still.
+//! 3. The meta-game: each keeps π_i,old or takes π̂_i, and is paid U_i(s) = E[(Π_{j: s_j = 1} r̂_j − 1) Â_i], estimated from the
+//!    same batch. ρ: its equilibrium.
+//! 4. Aggregate θ̄_i = θ_i + ρ_i (θ̂_i − θ_i). Halve ρ until each KL is within δ and its slack and no player would rather
+//!    keep π_i,old against the others' π̄_j.
+//! 5. Reply: each takes its step of TRPO anew, from π_i,old, on E[r_i M_i] with M_i = Â_i Π_{j≠i} r̄_j: against the others as
+//!    they will be. The replies stand where the sum of payoffs is no lower than with π̄.
+//! 6. Fit V_i to R_i.
+//!
+//! With one player this is TRPO. Deviations: the paper has two players, ours any number (equilibria are found by
+//! enumeration, by closed form or fictitious play where none is pure, and beyond ten players by best responses in turn);
+//! products of ratios are clipped; the reply starts from the old policy, for from the aggregated one it would move cyclic
+//! games outward.
+
+use serde::{Deserialize, Serialize};
+use steadfast_envs::rng::{self, Purpose};
+use steadfast_envs::{Rng, State, VecEnv};
+
+use crate::config::within;
+use crate::core::adam::Adam;
+use crate::core::joint::{Joint, Plan, Reward, View, load_adams, save_adams};
+use crate::core::meta_game::{MOST_PLAYERS, MetaGame, best_responses, payoff};
+use crate::core::on_policy::OnPolicy;
+use crate::core::trust_region::{Steps, TrustRegion, natural_step};
+use crate::core::weights::read;
+use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
+
+/// Options.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Config {
+    /// What a value function sees: the `local` observation of its player, or the `central` state.
+    pub critic: View,
+    /// What a player is paid: its `own` rewards, or the mean of the `team`.
+    pub reward: Reward,
+    /// c: products of ratios in payoffs are clipped to [1/c, c].
+    pub payoff_clip: f64,
+    /// Whether players reply to the others' aggregated steps (line 5); otherwise they take the aggregated ones.
+    pub reply: bool,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "flattened: its fields are documented")]
+    pub region: TrustRegion,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "flattened: its fields are documented")]
+    pub on_policy: OnPolicy,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            critic: View::Central,
+            reward: Reward::Own,
+            payoff_clip: 3.0,
+            reply: true,
+            region: TrustRegion::default(),
+            on_policy: OnPolicy::default(),
+        }
+    }
+}
+
+/// Halvings of ρ before all keep their policies.
+const HALVINGS: usize = 5;
+/// Times that each of many players is asked for its best response.
+const SWEEPS: usize = 10;
+
+/// The agent.
+pub struct Matrl {
+    config: Config,
+    core: Joint,
+    critic_adams: Vec<Adam>,
+    order_rng: Rng,
+}
+
+impl Matrl {
+    /// An agent with fresh networks.
+    ///
+    /// # Errors
+    /// When an option is out of range or the agent cannot act in the task.
+    pub fn new(config: Config, setup: &Setup) -> Result<Self, BuildError> {
+        config.region.validate()?;
+        within("payoff_clip", config.payoff_clip, 1.0, f64::INFINITY)?;
+        let plan = Plan { view: config.critic, reward: config.reward, share: false };
+        let core = Joint::new(config.on_policy.clone(), plan, setup)?;
+        let (_, critic_adams) = core.optimizers(config.region.adam_epsilon);
+        Ok(Self { config, core, critic_adams, order_rng: rng::stream(setup.seed, Purpose::Minibatch, 1) })
+    }
+}
+
+/// π_i/π_i,old of every player's batch, `[N, B]`.
+fn ratios(core: &mut Joint) -> Vec<Vec<f32>> {
+    let pairs = core.policies.iter_mut().zip(&core.batches);
+    let of = |(policy, batch): (&mut crate::core::policy::Policy, &crate::core::batch::Batch)| {
+        let mut ratios = Vec::new();
+        policy.ratios(batch.rows.host(), &mut ratios);
+        ratios
+    };
+    pairs.map(of).collect()
+}
+
+/// Sets every policy to θ + ρ (θ̂ − θ).
+fn aggregate(core: &mut Joint, old: &[Vec<f32>], stepped: &[Vec<f32>], rho: &[f64]) {
+    for (i, policy) in core.policies.iter_mut().enumerate() {
+        policy.weights.set(match rho[i] {
+            1.0 => stepped[i].clone(),
+            rho => old[i].iter().zip(&stepped[i]).map(|(a, b)| a + rho as f32 * (b - a)).collect(),
+        });
+    }
+}
+
+impl Agent for Matrl {
+    fn num_envs(&self) -> usize {
+        self.config.on_policy.num_envs
+    }
+
+    fn steps_per_iteration(&self) -> u64 {
+        self.core.batch_len() as u64
+    }
+
+    fn iterate(&mut self, envs: &mut VecEnv) -> Result<Metrics, AgentError> {
+        let Self { config, core, critic_adams, order_rng } = self;
+        let (c, clip) = (&config.region, config.payoff_clip);
+        let lr = c.critic_lr * c.lr_schedule.factor(core.iteration, core.iterations);
+        let max_kl = c.max_kl * c.kl_schedule.factor(core.iteration, core.iterations);
+        let players = core.policies.len();
+
+        // 1. All act, each estimates its advantages.
+        core.collect(envs)?;
+        if c.normalize_advantage {
+            core.standardize_advantages();
+        }
+
+        // 2. A trust-region step of each.
+        let old: Vec<Vec<f32>> = core.policies.iter().map(|p| p.weights.to_host()).collect();
+        let mut steps = Steps::default();
+        for (policy, batch) in core.policies.iter_mut().zip(&core.batches) {
+            steps.add(natural_step(policy, &batch.rows, c, max_kl));
+        }
+
+        // A single player has nobody to play with.
+        if players > 1 {
+            let stepped: Vec<Vec<f32>> = core.policies.iter().map(|p| p.weights.to_host()).collect();
+            let advantages: Vec<Vec<f32>> =
+                core.batches.iter().map(|b| b.rows.host().advantage.clone()).collect();
+            let of: Vec<&[f32]> = advantages.iter().map(Vec::as_slice).collect();
+
+            // 3. The meta-game and its equilibrium.
+            let taken = ratios(core);
+            let mut rho = if players <= MOST_PLAYERS {
+                MetaGame::estimate(&taken, &of, clip).solve()
+            } else {
+                best_responses(&taken, &of, clip, SWEEPS, order_rng)
+            };
+
+            // 4. Aggregated steps, as far as they hold what they promise.
+            let mut aggregated = Vec::new();
+            for halving in 0..=HALVINGS {
+                if halving == HALVINGS {
+                    rho.fill(0.0);
+                }
+                aggregate(core, &old, &stepped, &rho);
+                aggregated = ratios(core);
+                let content = (0..players).all(|i| {
+                    let batch = &core.batches[i].rows;
+                    let [kl] = read([core.policies[i].compare(batch, 0.2).kl_old_new]);
+                    let mut kept = aggregated.clone();
+                    kept[i].fill(1.0);
+                    kl <= c.kl_slack * max_kl
+                        && payoff(&aggregated, of[i], clip) >= payoff(&kept, of[i], clip)
+                });
+                if content {
+                    break;
+                }
+                rho.iter_mut().for_each(|r| *r *= 0.5);
+            }
+
+            // 5. Replies to the others' aggregated steps.
+            if config.reply {
+                let middle: Vec<Vec<f32>> = core.policies.iter().map(|p| p.weights.to_host()).collect();
+                for i in 0..players {
+                    let (policy, rows) = (&mut core.policies[i], &mut core.batches[i].rows);
+                    let others = |row: usize| {
+                        aggregated
+                            .iter()
+                            .enumerate()
+                            .filter(|(j, _)| *j != i)
+                            .map(|(_, r)| r[row])
+                            .product::<f32>()
+                    };
+                    let advantage = &mut rows.host_mut().advantage;
+                    advantage.iter_mut().enumerate().for_each(|(row, a)| *a *= others(row));
+                    policy.weights.set(old[i].clone());
+                    natural_step(policy, rows, c, max_kl);
+                    rows.host_mut().advantage.clone_from(&advantages[i]);
+                }
+                let replied = ratios(core);
+                let welfare = |ratios: &[Vec<f32>]| of.iter().map(|a| payoff(ratios, a, clip)).sum::<f64>();
+                if welfare(&replied) < welfare(&aggregated) {
+                    core.policies.iter_mut().zip(middle).for_each(|(p, theta)| p.weights.set(theta));
+                }
+            }
+        }
+
+        // 6. Fit the value functions.
+        core.fit_critics(critic_adams, &c.critic_fit(), lr);
+
+        core.finish(0.2, steps.metrics(lr)).finite(envs.steps())
+    }
+
+    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
+        self.core.greedy(seen, actions);
+    }
+
+    fn save(&self) -> State {
+        let mut state = State::new();
+        self.core.save(&mut state);
+        save_adams(&self.critic_adams, "critic_adam", &mut state);
+        rng::save(&self.order_rng, "order_rng", &mut state);
+        state
+    }
+
+    fn load(&mut self, state: &State) -> Result<(), AgentError> {
+        self.core.load(state)?;
+        load_adams(&mut self.critic_adams, "critic_adam", state)?;
+        self.order_rng = rng::load("order_rng", state)?;
+        Ok(())
+    }
+}
