@@ -1,5 +1,5 @@
-//! Speed of the multi-agent tasks on one core under random allowed actions: environment steps (of all agents
-//! together) a second, and agent steps a second. Resets are included; nothing is allocated in a step.
+//! Speed of the tasks with several agents or with levels on one core under random allowed actions: environment steps (of
+//! all agents together) a second, and agent steps a second. Resets are included; nothing is allocated in a step.
 //!
 //!     cargo run --release -p steadfast-envs --example multi_agent_speed [SECONDS] [TASK [KEY=VALUE ...]]
 
@@ -25,6 +25,12 @@ const TASKS: &[(&str, &[(&str, &str)])] = &[
     ("uav-bs/bs-std", &[("sight", "sampled"), ("fading", "rician")]),
     ("uav-bs/bs-dense", &[]),
     ("uav-bs/bs-jam", &[]),
+    ("hierarchy/tree", &[]),
+    ("hierarchy/maze", &[]),
+    ("hierarchy/key-door", &[]),
+    ("hierarchy/key-door", &[("rooms", "8")]),
+    ("hierarchy/breakout", &[]),
+    ("hierarchy/asterix", &[]),
 ];
 
 fn main() -> Result<(), MakeError> {

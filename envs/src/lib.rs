@@ -445,6 +445,8 @@ pub const REGISTRY: &[Entry] = &[
         KeyDoorOptions,
         "fetch keys that open the way through rooms; best return 1"
     ),
+    hierarchy!("hierarchy/breakout", Breakout, BreakoutOptions, "break bricks with a ball (MinAtar)"),
+    hierarchy!("hierarchy/asterix", Asterix, AsterixOptions, "collect gold among enemies (MinAtar)"),
     entry!("probe/bandit", probe::Bandit::discrete(), "one step, four noisy arms; best return 1"),
     entry!("probe/bandit-continuous", probe::Bandit::continuous(), "one step, noisy parabola; best return 0"),
     entry!("probe/identity-discrete", probe::Identity::discrete(), "name the index shown; best return 8"),

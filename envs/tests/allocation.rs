@@ -63,6 +63,8 @@ const TASKS: &[(&str, &[(&str, &str)])] = &[
     ("hierarchy/maze", &[("loops", "0.5"), ("num_levels", "0"), ("distance", "9")]),
     ("hierarchy/key-door", &[]),
     ("hierarchy/key-door", &[("shape", "chain"), ("rooms", "6"), ("num_levels", "0")]),
+    ("hierarchy/breakout", &[("bricks", "0.4"), ("num_levels", "50")]),
+    ("hierarchy/asterix", &[]),
 ];
 
 #[test]

@@ -13,14 +13,21 @@
 //! States of [`key_door`] are a cell and the keys held; keys that can be fetched in either order make loops. Only the dial
 //! `loops` changes the geometry while the rest stays; compare its ends at the same `distance`.
 //!
-//! A level is a subtree, a maze or a plan of rooms. `levels=train` plays the first `num_levels` training levels (0: all of
-//! them), `levels=test` all of the others, which no training level ever is. Every level has the optimum 1, reached by
-//! the comparator `oracle`.
+//! Two small games, [`breakout`] and [`asterix`], have no geometry to speak of: they ask whether an agent is stable where what it
+//! sees and what things are worth change as it learns, and whether it does well in levels that it has not seen.
+//!
+//! A level is a subtree, a maze, a plan of rooms, a wall of bricks or a course of enemies and gold. `levels=train` plays the first `num_levels` training levels (0: all of
+//! them), `levels=test` all of the others, which no training level ever is. Every level but the games' has the optimum
+//! 1, reached by the comparator `oracle`.
 
+pub mod asterix;
+pub mod breakout;
 pub mod key_door;
 pub mod maze;
 pub mod tree;
 
+pub use asterix::{Asterix, AsterixOptions};
+pub use breakout::{Breakout, BreakoutOptions};
 pub use key_door::{KeyDoor, KeyDoorOptions};
 pub use maze::{Maze, MazeOptions};
 pub use tree::{Tree, TreeOptions};
@@ -50,6 +57,12 @@ fn numbers(levels: Levels, count: Count) -> Range<u64> {
         (Levels::Train, count) => 0..count as u64,
     }
 }
+
+/// Places along a side of a game.
+const SIDE: i64 = 10;
+
+/// Places of a game.
+const PLACES: usize = (SIDE * SIDE) as usize;
 
 /// How many there are of something that makes no sense alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,5 +103,43 @@ impl OptionValue for Odd {
     }
     fn text(&self) -> String {
         self.0.to_string()
+    }
+}
+
+/// What MinAtar answered: `fixtures/minatar.py`.
+#[cfg(test)]
+mod minatar {
+    use serde_json::Value;
+
+    /// One step of an episode, or its start.
+    pub struct Step {
+        /// Theirs; none for the start.
+        pub action: Option<u64>,
+        /// What enters: whether from the left, whether gold, row.
+        pub entity: Vec<u64>,
+        pub reward: f64,
+        pub over: bool,
+        /// Where the observation is 1.
+        pub ones: Vec<u32>,
+    }
+
+    pub fn steps(episode: &Value) -> Vec<Step> {
+        let numbers = |list: &Value| -> Vec<u64> {
+            list.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
+        };
+        let step = |step: &Value| Step {
+            action: step[0].as_u64(),
+            entity: numbers(&step[1]),
+            reward: step[2].as_f64().unwrap(),
+            over: step[3] == 1,
+            ones: numbers(&step[4]).iter().map(|n| *n as u32).collect(),
+        };
+        episode["steps"].as_array().unwrap().iter().map(step).collect()
+    }
+
+    /// Where an observation of ones and zeros is 1.
+    pub fn ones(obs: &[f32]) -> Vec<u32> {
+        assert!(obs.iter().all(|x| [0.0, 1.0].contains(x)));
+        (0..obs.len() as u32).filter(|i| obs[*i as usize] == 1.0).collect()
     }
 }
