@@ -143,3 +143,56 @@ impl Agent for Happo {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "cpu"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
+mod tests {
+    use super::*;
+    use crate::core::adam::clip_global_norm;
+    use crate::core::device::Device;
+    use crate::core::loss::ClippedSurrogate;
+    use crate::core::testing::{close, task};
+
+    /// One step over the whole batch, so that the last player's can be taken again: from its old policy, on Â times the
+    /// product of the others' ratios.
+    #[test]
+    fn each_step_regards_the_product_of_the_ratios_before_it() {
+        let mut config = Config { random_order: false, ..Config::default() };
+        (config.on_policy.num_envs, config.on_policy.horizon) = (4, 50);
+        config.on_policy.net.hidden = vec![16];
+        let clipped = Clipped {
+            learning_rate: 0.05,
+            epochs: 1,
+            minibatch: 200,
+            adam_epsilon: 1e-3,
+            ..Clipped::default()
+        };
+        config.clipped = clipped;
+        let envs = &mut VecEnv::new(&|| task("particle/spread"), 4, 2, Purpose::Env, 1);
+        let setup = Setup { spec: envs.spec(), seed: 3, total_steps: 10_000, device: Device::cpu() };
+        let mut agent = Happo::new(config, &setup).unwrap();
+        let old = agent.core.policies[2].weights.to_host();
+        agent.iterate(envs).unwrap();
+        let new = agent.core.policies[2].weights.to_host();
+        let (mut product, mut ratios) = (vec![1.0f32; 200], Vec::new());
+        for i in 0..2 {
+            agent.core.policies[i].ratios(agent.core.batches[i].rows.host(), &mut ratios);
+            product.iter_mut().zip(&ratios).for_each(|(m, r)| *m *= r);
+        }
+        let mut step = |compound: &[f32]| {
+            let (policy, rows) = (&mut agent.core.policies[2], &mut agent.core.batches[2].rows);
+            let own = rows.host_mut().advantage.clone();
+            rows.host_mut().advantage = own.iter().zip(compound).map(|(a, m)| a * m).collect();
+            policy.weights.set(old.clone());
+            policy.grad(rows, &ClippedSurrogate { clip: 0.2, entropy: 0.01 });
+            clip_global_norm([&mut policy.weights], 10.0);
+            Adam::new(policy.len(), 1e-3, &Device::cpu()).step(&mut policy.weights, 0.05);
+            rows.host_mut().advantage = own;
+            policy.weights.to_host()
+        };
+        close(&step(&product), &new, 1e-3);
+        let alone = step(&[1.0; 200]);
+        let distance = alone.iter().zip(&new).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(distance > 5e-3, "without the product the step is another one: {distance}");
+    }
+}

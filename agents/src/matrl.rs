@@ -233,3 +233,87 @@ impl Agent for Matrl {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "cpu"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
+mod tests {
+    use super::*;
+    use crate::core::device::Device;
+    use steadfast_envs::make_with;
+
+    fn matrl(players: &str, config: Config) -> (Matrl, VecEnv) {
+        let make = || make_with("particle/spread", &[("agents", players)]).unwrap();
+        let envs = VecEnv::new(&make, 4, 2, Purpose::Env, 1);
+        let setup = Setup { spec: envs.spec(), seed: 3, total_steps: 10_000, device: Device::cpu() };
+        (Matrl::new(config, &setup).unwrap(), envs)
+    }
+
+    fn config(reward: Reward, reply: bool) -> Config {
+        let mut config = Config { reward, reply, ..Config::default() };
+        (config.on_policy.num_envs, config.on_policy.horizon) = (4, 50);
+        config.on_policy.net.hidden = vec![16];
+        config.region.max_kl = 0.05;
+        config
+    }
+
+    /// What the batch says of the new policies, player by player.
+    fn payoffs(agent: &mut Matrl) -> Vec<f64> {
+        let ratios = ratios(&mut agent.core);
+        agent.core.batches.iter().map(|b| payoff(&ratios, &b.rows.host().advantage, 3.0)).collect()
+    }
+
+    #[test]
+    fn the_estimated_team_payoff_never_falls() {
+        for (players, reply) in [("3", false), ("3", true), ("5", true)] {
+            let (mut agent, mut envs) = matrl(players, config(Reward::Team, reply));
+            let mut risen = 0.0;
+            for _ in 0..6 {
+                agent.iterate(&mut envs).unwrap();
+                let team = payoffs(&mut agent)[0];
+                assert!(team >= -1e-6, "{players} players, {team}");
+                risen += team;
+            }
+            assert!(risen > 0.05, "{players} players: {risen}");
+        }
+    }
+
+    /// Without replies nobody would rather have kept its policy, and all are within their trust regions.
+    #[test]
+    fn nobody_regrets_its_aggregated_step() {
+        let (mut agent, mut envs) = matrl("3", config(Reward::Own, false));
+        for _ in 0..6 {
+            let metrics = agent.iterate(&mut envs).unwrap();
+            assert!(metrics.kl > Some(1e-4), "{metrics:?}");
+            let (all, now) = (ratios(&mut agent.core), payoffs(&mut agent));
+            for i in 0..3 {
+                let mut kept = all.clone();
+                kept[i].fill(1.0);
+                let batch = &agent.core.batches[i].rows;
+                assert!(now[i] >= payoff(&kept, &batch.host().advantage, 3.0) - 1e-6);
+                let [kl] = read([agent.core.policies[i].compare(batch, 0.2).kl_old_new]);
+                assert!(kl <= 1.5 * 0.05 + 1e-6, "{kl}");
+            }
+        }
+    }
+
+    /// The estimate of every player's step alone is that of the game's corners, which the solver sees.
+    #[test]
+    fn a_step_that_pays_is_taken() {
+        let (mut agent, mut envs) = matrl("2", config(Reward::Team, false));
+        let before: Vec<Vec<f32>> = agent.core.policies.iter().map(|p| p.weights.to_host()).collect();
+        agent.iterate(&mut envs).unwrap();
+        let moved =
+            agent.core.policies.iter().zip(before).filter(|(p, old)| p.weights.to_host() != *old).count();
+        let [first, second] = payoffs(&mut agent)[..] else { panic!("two players") };
+        assert!(moved > 0 && first > 0.0 && (first - second).abs() < 1e-9, "{moved}: {first}, {second}");
+    }
+
+    #[test]
+    fn more_than_ten_players_can_play() {
+        let (mut agent, mut envs) = matrl("11", config(Reward::Team, true));
+        for _ in 0..2 {
+            let metrics = agent.iterate(&mut envs).unwrap();
+            assert!(metrics.kl > Some(1e-5) && payoffs(&mut agent)[0] >= -1e-6, "{metrics:?}");
+        }
+    }
+}
