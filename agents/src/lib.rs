@@ -9,6 +9,7 @@ pub mod core;
 pub mod docs;
 pub mod happo;
 pub mod hatrpo;
+pub mod hyperpp;
 pub mod ippo;
 pub mod itrpo;
 pub mod mappo;
@@ -131,6 +132,14 @@ pub struct Metrics {
     pub q: Option<f64>,
     /// Temperature α of SAC, entropy coefficient λ of off-policy MDPO.
     pub temperature: Option<f64>,
+    /// E|v|: mean length of the features that enter the heads (hyperbolic agents).
+    pub feature_norm: Option<f64>,
+    /// Mean of the features' learned gate, in (0, 1).
+    pub gate: Option<f64>,
+    /// Share of the returns outside the value's bins.
+    pub returns_outside: Option<f64>,
+    /// Gradient steps left out because their gradient was NaN or infinite.
+    pub skipped_updates: Option<f64>,
 }
 
 impl Metrics {
@@ -251,6 +260,7 @@ pub const REGISTRY: &[Entry] = &[
     entry!(mdpo, Mdpo),
     entry!(sac, Sac),
     entry!(mdpo_off, MdpoOff),
+    entry!(hyperpp, HyperPp),
     entry!(ippo, Ippo),
     entry!(mappo, Mappo),
     entry!(itrpo, Itrpo),

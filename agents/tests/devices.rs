@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{build, is_joint, is_off_policy, learners, options, plays};
+use common::{build, is_off_policy, learners, on_tensors, options, plays};
 use steadfast_agents::{Device, Entry, Setup};
 use steadfast_envs::{State, state::Array};
 
@@ -63,7 +63,7 @@ fn distance(a: &[(String, Vec<f32>)], b: &[(String, Vec<f32>)]) -> f32 {
 
 /// Compares with the CPU after so many iterations: whatever differs then feeds on itself, through what is seen and done.
 fn agrees_with_the_cpu(device: &Device, iterations: usize) {
-    for entry in learners().filter(|e| !is_joint(e)) {
+    for entry in learners().filter(|e| on_tensors(e)) {
         for env in
             ["CartPole-v1", "Pendulum-v1", "probe/multi-discrete"].into_iter().filter(|e| plays(entry, e))
         {
@@ -79,7 +79,7 @@ fn agrees_with_the_cpu(device: &Device, iterations: usize) {
 
 #[test]
 fn agents_for_several_players_refuse_other_devices() {
-    for entry in learners().filter(|e| is_joint(e)) {
+    for entry in learners().filter(|e| !on_tensors(e)) {
         let task = steadfast_envs::make("particle/spread").unwrap();
         let device = Device::cpu_tensors();
         let setup = Setup { spec: task.spec(), seed: 0, total_steps: 10_000, device };

@@ -7,7 +7,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use common::{build, is_joint, is_off_policy, learners, options, plays};
+use common::{build, is_off_policy, learners, on_tensors, options, plays};
 use steadfast_agents::core::device::{Transfers, transfers};
 use steadfast_agents::{Device, Entry};
 
@@ -47,7 +47,7 @@ fn allocations(entry: &Entry, env: &str, horizon: usize, epochs: usize) -> (u64,
         _ if is_off_policy(entry) => {
             format!("updates = {epochs}\nbuffer = 10_000\nminibatch = 32\nlearning_starts = 64")
         }
-        "ppo" => format!("epochs = {epochs}\nminibatch = 32\nentropy_coef = 0.01"),
+        "ppo" | "hyperpp" => format!("epochs = {epochs}\nminibatch = 32\nentropy_coef = 0.01"),
         "trpo" | "itrpo" | "hatrpo" | "matrl" => {
             format!("critic_epochs = {epochs}\ncritic_minibatch = 32\ncg_iterations = 5")
         }
@@ -118,7 +118,7 @@ fn transfers_of(entry: &Entry, device: &Device, epochs: usize) -> Transfers {
 /// What a graphics device sees, counted on the CPU through the same code.
 #[test]
 fn nothing_is_read_back_inside_an_iteration() {
-    for entry in learners().filter(|e| !is_joint(e)) {
+    for entry in learners().filter(|e| on_tensors(e)) {
         assert_eq!(transfers_of(entry, &Device::cpu(), 3), Transfers::default(), "slices move nothing");
         let (once, often) =
             (transfers_of(entry, &Device::cpu_tensors(), 1), transfers_of(entry, &Device::cpu_tensors(), 5));

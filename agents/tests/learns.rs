@@ -45,6 +45,7 @@ fn small(entry: &Entry) -> String {
             "learning_rate = 3e-3\nepochs = 6\nminibatch = 64\nentropy_coef = 0\nmax_grad_norm = 0.5\ncritic_lr = 3e-3\n\
              critic_minibatch = 64"
         }
+        "hyperpp" => "learning_rate = 3e-3\nepochs = 6\nfeatures = 8\nnormalize_reward = false",
         "mdpo" => "learning_rate = 6e-3\nlr_schedule = 'linear'\nm = 20\ncritic_lr = 3e-3\nvalue_clip = 0.0",
         name => panic!("'{name}' needs settings here, for the probes"),
     };
@@ -102,6 +103,11 @@ fn endless_values(entry: &Entry, time_limit: &str) -> [f64; 3] {
             "hidden = []\nnormalize_obs = false\nnormalize_reward = false\nlr_schedule = 'constant'",
         );
     }
+    if entry.name == "hyperpp" {
+        let plain =
+            "norm = 'none'\nscale = 'none'\ngeometry = 'euclidean'\nvalue_loss = 'squared'\nfeatures = 1";
+        set(&mut table, plain);
+    }
     set(&mut table, &format!("time_limit = '{time_limit}'"));
     // Some agents have one learning rate for all.
     let rate = if table.contains_key("critic_lr") { "critic_lr" } else { "learning_rate" };
@@ -111,6 +117,12 @@ fn endless_values(entry: &Entry, time_limit: &str) -> [f64; 3] {
         agent.iterate(&mut envs).unwrap();
     }
     let state = agent.save();
+    if entry.name == "hyperpp" {
+        // One feature: V = z tanh(w s + b) + o.
+        let read = |name: &str| f64::from(state.f32(name, 1).unwrap()[0]);
+        let [w, b, z, o] = ["policy.0.weight", "policy.0.bias", "critic.normals", "critic.offsets"].map(read);
+        return [-1.0, 0.0, 1.0].map(|s| z * (w * s + b).tanh() + o);
+    }
     let (critic, inputs) = if is_off_policy(entry) { ("q1", 2) } else { ("critic", 1) };
     let read = |name: &str, len| f64::from(state.f32(&format!("{critic}.0.{name}"), len).unwrap()[0]);
     let (weight, bias) = (read("weight", inputs), read("bias", 1));

@@ -29,6 +29,10 @@ fn everything_on(entry: &Entry) -> Table {
         "ippo" | "mappo" | "happo" => format!(
             "{learning}\n{schedule}\nepochs = 2\nminibatch = 32\nvalue_clip = 0.2\ncritic_epochs = 2\ncritic_minibatch = 32"
         ),
+        // Everything that carries state: power iteration, Riemannian Adam.
+        "hyperpp" => format!(
+            "{learning}\n{schedule}\nepochs = 2\nminibatch = 32\nfeatures = 8\ngeometry = 'ball-points'\nnorm = 'spectral'"
+        ),
         _ => format!("{learning}\n{schedule}\ncritic_epochs = 2\ncritic_minibatch = 32"),
     };
     options(entry, &format!("{text}\nnum_envs = 4\nhorizon = 60"))

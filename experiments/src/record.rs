@@ -112,6 +112,14 @@ pub struct TrainRow<'a> {
     pub q: Option<f64>,
     /// Weight of the entropy against the reward.
     pub temperature: Option<f64>,
+    /// Mean length of the features that enter hyperbolic heads.
+    pub feature_norm: Option<f64>,
+    /// Mean of their learned gate.
+    pub gate: Option<f64>,
+    /// Share of the returns outside the value's bins.
+    pub returns_outside: Option<f64>,
+    /// Gradient steps left out because their gradient was not finite.
+    pub skipped_updates: Option<f64>,
 }
 
 impl<'a> TrainRow<'a> {
@@ -136,6 +144,10 @@ impl<'a> TrainRow<'a> {
             action_std: m.action_std,
             q: m.q,
             temperature: m.temperature,
+            feature_norm: m.feature_norm,
+            gate: m.gate,
+            returns_outside: m.returns_outside,
+            skipped_updates: m.skipped_updates,
         }
     }
 }
@@ -422,7 +434,8 @@ mod tests {
         assert_eq!(
             header(&|c| c.push(TrainRow::new(&key, 1, 1, &Metrics::default())).unwrap()),
             "agent,env,seed,step,iteration,policy_loss,value_loss,kl,entropy,clip_fraction,explained_variance,\
-             grad_norm,step_size,line_search_steps,learning_rate,action_std,q,temperature"
+             grad_norm,step_size,line_search_steps,learning_rate,action_std,q,temperature,feature_norm,gate,\
+             returns_outside,skipped_updates"
         );
         assert_eq!(
             header(&|c| c.push(TimingRow::new(&key, 1, 0.0, 0.0, None)).unwrap()),

@@ -22,6 +22,7 @@ const PRESETS: &[(&str, &str)] = &[
     ("hatrpo", include_str!("../presets/hatrpo.toml")),
     ("happo", include_str!("../presets/happo.toml")),
     ("matrl", include_str!("../presets/matrl.toml")),
+    ("hyperpp", include_str!("../presets/hyperpp.toml")),
 ];
 
 /// Everything that determines a run's results, and the names under which they are filed.

@@ -5,9 +5,12 @@
 
 use std::ops::Range;
 
+use super::batch::HostRows;
 use super::dist::{Head, Place};
 use super::kernels::{exp, ln};
-use super::loss::{Dual, Sample};
+use super::loss::{Dual, PolicyLoss, Sample};
+use super::policy::Comparison;
+use super::weights::Scalar;
 
 /// ½ ln(2π)
 const HALF_LN_2PI: f32 = 0.918_938_5;
@@ -128,6 +131,86 @@ impl Density {
             };
         }
         kl
+    }
+
+    /// Mean of `loss` over `rows` under a policy with these network outputs `[B, K]` and log-stds `[E]`; its gradient goes
+    /// to `d_outputs` `[B, K]` and `d_extra` `[E]`.
+    pub fn grad(
+        &mut self,
+        head: &Head,
+        outputs: &[f32],
+        log_std: &[f32],
+        rows: &HostRows,
+        loss: &impl PolicyLoss,
+        d_outputs: &mut [f32],
+        d_extra: &mut [f32],
+    ) -> f64 {
+        self.share(head, log_std, &rows.log_std_old);
+        d_extra.fill(0.0);
+        let (k, a) = (head.outputs(), head.action_len());
+        let share = 1.0 / rows.advantage.len() as f32;
+        let mut sum = 0.0;
+        let pairs = outputs.chunks_exact(k).zip(d_outputs.chunks_exact_mut(k));
+        for (i, (outputs, d_outputs)) in pairs.enumerate() {
+            let row = rows.row(i, a, k);
+            let log_prob = self.read(head, outputs, row.action);
+            let Dual { value, slope } = loss.row(&HostSample { density: self, head, outputs, row, log_prob });
+            sum += f64::from(value);
+            let slope = slope.map(|s| s * share);
+            self.backward(head, outputs, &row, slope, d_outputs, d_extra);
+        }
+        sum / rows.advantage.len() as f64
+    }
+
+    /// How a policy with these network outputs `[B, K]` and log-stds `[E]` differs from π_old over `rows`; a ratio counts
+    /// as clipped beyond 1 ± `clip`.
+    pub fn compare(
+        &mut self,
+        head: &Head,
+        outputs: &[f32],
+        log_std: &[f32],
+        rows: &HostRows,
+        clip: f64,
+    ) -> Comparison {
+        self.share(head, log_std, &rows.log_std_old);
+        let (k, a) = (head.outputs(), head.action_len());
+        let mut sums = [0.0f64; 5];
+        for (i, outputs) in outputs.chunks_exact(k).enumerate() {
+            let row = rows.row(i, a, k);
+            let log_prob = self.read(head, outputs, row.action);
+            let ratio = HostSample { density: self, head, outputs, row, log_prob }.ratio().value;
+            let clipped = (f64::from(ratio) - 1.0).abs() > clip;
+            let terms = [
+                ratio * row.advantage,
+                self.kl_old_new(head, outputs, row.old),
+                self.kl(head, outputs, row.old),
+                self.entropy(head),
+                f32::from(u8::from(clipped)),
+            ];
+            sums.iter_mut().zip(terms).for_each(|(sum, x)| *sum += f64::from(x));
+        }
+        let mean = |i: usize| Scalar::Host(sums[i] / rows.advantage.len() as f64);
+        Comparison {
+            surrogate: mean(0),
+            kl_old_new: mean(1),
+            kl_new_old: mean(2),
+            entropy: mean(3),
+            clip_fraction: mean(4),
+        }
+    }
+
+    /// Completes `rows`, which hold observations and actions, with a policy of these network outputs `[B, K]` and
+    /// log-stds `[E]` as π_old, and the log-probabilities under it.
+    pub fn remember(&mut self, head: &Head, outputs: &[f32], log_std: &[f32], rows: &mut HostRows) {
+        rows.log_std_old.clear();
+        rows.log_std_old.extend_from_slice(log_std);
+        rows.old.clear();
+        rows.old.extend_from_slice(outputs);
+        rows.log_prob_old.clear();
+        self.share(head, log_std, log_std);
+        let pairs = outputs.chunks_exact(head.outputs()).zip(rows.actions.chunks_exact(head.action_len()));
+        rows.log_prob_old.extend(pairs.map(|(outputs, action)| self.read(head, outputs, action)));
+        self.normalize(head, &mut rows.old);
     }
 
     /// Turns the logits of all choices into log-probabilities, `[B, K]`, and leaves means as they are.

@@ -112,6 +112,11 @@ impl Mlp {
         self.layers.iter().enumerate().flat_map(both).collect()
     }
 
+    /// Offset, inputs and outputs of each layer's weight matrix `[in, out]` in the flat vector.
+    pub fn matrices(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        self.layers.iter().map(|l| (l.offset, l.inputs, l.outputs))
+    }
+
     /// Initial weights `[P]`; `gain` scales the last layer.
     pub fn init(&self, init: Init, gain: f64, rng: &mut Rng) -> Vec<f32> {
         let mut params = vec![0.0; self.len()];

@@ -119,14 +119,57 @@ pub struct ActorCritic {
 
 /// What the advantage estimator works on, kept for its buffers; `[T, N]` each.
 #[derive(Default)]
-struct Estimates {
+pub(super) struct Estimates {
     /// V(s_0) … V(s_T), then of the final observations.
-    values: Vec<f32>,
+    pub values: Vec<f32>,
     next_values: Vec<f32>,
     ended: Vec<bool>,
     running: Vec<f64>,
-    advantages: Vec<f32>,
-    returns: Vec<f32>,
+    /// Â
+    pub advantages: Vec<f32>,
+    /// R
+    pub returns: Vec<f32>,
+}
+
+impl Estimates {
+    /// Advantages and returns of a rollout of `n` copies, with V of observations from `critic`, which adds them to its
+    /// second argument.
+    pub fn estimate(
+        &mut self,
+        rollout: &mut Rollout,
+        n: usize,
+        config: &OnPolicy,
+        critic: impl FnOnce(&[f32], &mut Vec<f32>),
+    ) {
+        let len = rollout.rewards.len();
+        // The critic at s_0 … s_T and at the final observations of truncated episodes.
+        self.values.clear();
+        // One call and one transfer: a device waits for neither.
+        rollout.obs.extend_from_slice(&rollout.last_obs);
+        rollout.obs.extend_from_slice(&rollout.final_obs);
+        critic(&rollout.obs, &mut self.values);
+        rollout.obs.truncate(len * rollout.last_obs.len() / n);
+
+        let (values, later) = self.values.split_at(len);
+        let mut final_values = later[n..].iter();
+        let bootstrap = config.time_limit == TimeLimit::Bootstrap;
+        self.next_values.clear();
+        self.next_values.extend((0..len).map(|i| match (rollout.terminated[i], rollout.truncated[i]) {
+            (true, _) => 0.0,
+            (_, true) => *final_values.next().filter(|_| bootstrap).unwrap_or(&0.0),
+            _ => self.values[i + n],
+        }));
+        self.ended.clear();
+        self.ended.extend(rollout.terminated.iter().zip(&rollout.truncated).map(|(a, b)| *a || *b));
+        let trajectory = Trajectory {
+            rewards: &rollout.rewards,
+            values,
+            next_values: &self.next_values,
+            ended: &self.ended,
+        };
+        let (gamma, lambda) = (config.gamma, config.gae_lambda);
+        gae(&trajectory, n, gamma, lambda, &mut self.running, &mut self.advantages, &mut self.returns);
+    }
 }
 
 impl ActorCritic {
@@ -182,30 +225,10 @@ impl ActorCritic {
         let rollout = &mut self.rollout;
         let len = rollout.rewards.len();
 
-        // The critic at s_0 … s_T and at the final observations of truncated episodes.
+        let (critic, device) = (&mut self.critic, &self.device);
         let e = &mut self.estimates;
-        e.values.clear();
-        // One call and one transfer: a device waits for neither.
-        rollout.obs.extend_from_slice(&rollout.last_obs);
-        rollout.obs.extend_from_slice(&rollout.final_obs);
-        self.critic.values(&rollout.obs, &mut e.values, &self.device);
-        rollout.obs.truncate(len * rollout.last_obs.len() / n);
-
-        let (values, later) = e.values.split_at(len);
-        let mut final_values = later[n..].iter();
-        let bootstrap = self.config.time_limit == TimeLimit::Bootstrap;
-        e.next_values.clear();
-        e.next_values.extend((0..len).map(|i| match (rollout.terminated[i], rollout.truncated[i]) {
-            (true, _) => 0.0,
-            (_, true) => *final_values.next().filter(|_| bootstrap).unwrap_or(&0.0),
-            _ => e.values[i + n],
-        }));
-        e.ended.clear();
-        e.ended.extend(rollout.terminated.iter().zip(&rollout.truncated).map(|(a, b)| *a || *b));
-        let trajectory =
-            Trajectory { rewards: &rollout.rewards, values, next_values: &e.next_values, ended: &e.ended };
-        let OnPolicy { gamma, gae_lambda, .. } = self.config;
-        gae(&trajectory, n, gamma, gae_lambda, &mut e.running, &mut e.advantages, &mut e.returns);
+        e.estimate(rollout, n, &self.config, |obs, out| critic.values(obs, out, device));
+        let values = &e.values[..len];
         let explained = explained_variance(values, &e.returns);
         let spare = self.spare.take();
         let batch = match &self.policy.weights.params {
@@ -335,7 +358,7 @@ pub struct CriticFit {
     pub clip: f64,
 }
 
-fn head_for(spec: &Spec) -> Result<Head, BuildError> {
+pub(super) fn head_for(spec: &Spec) -> Result<Head, BuildError> {
     head_of(spec, only_agent(spec)?)
 }
 

@@ -6,7 +6,7 @@ use steadfast_envs::state::Array;
 use steadfast_envs::{Rng, State, StateError};
 
 use super::batch::{HostRows, Rows, TensorRows};
-use super::density::{Density, HostSample};
+use super::density::Density;
 use super::device::{Device, to_host};
 use super::dist::{Dist, Head};
 use super::kernels;
@@ -114,26 +114,11 @@ impl Policy {
             (Vector::Host(params), Vector::Host(grad), Rows::Host(rows)) => {
                 let len = self.mlp.len();
                 outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
-                let (head, density) = (&self.head, &mut self.density);
-                density.share(head, &params[len..], &rows.log_std_old);
-                let d_extra = &mut grad[len..];
-                d_extra.fill(0.0);
                 let (outputs, d_outputs) = self.work.outputs();
-                let (k, a) = (head.outputs(), head.action_len());
-                let share = 1.0 / rows.advantage.len() as f32;
-                let mut sum = 0.0;
-                let pairs = outputs.chunks_exact(k).zip(d_outputs.chunks_exact_mut(k));
-                for (i, (outputs, d_outputs)) in pairs.enumerate() {
-                    let row = rows.row(i, a, k);
-                    let log_prob = density.read(head, outputs, row.action);
-                    let Dual { value, slope } =
-                        loss.row(&HostSample { density, head, outputs, row, log_prob });
-                    sum += f64::from(value);
-                    let slope = slope.map(|s| s * share);
-                    density.backward(head, outputs, &row, slope, d_outputs, d_extra);
-                }
+                let (log_std, d_extra) = (&params[len..], &mut grad[len..]);
+                let mean = self.density.grad(&self.head, outputs, log_std, rows, loss, d_outputs, d_extra);
                 self.mlp.vjp_slices(params, &rows.obs, &mut self.work, grad);
-                Scalar::Host(sum / rows.advantage.len() as f64)
+                Scalar::Host(mean)
             }
             (Vector::Tensor(_), _, Rows::Tensor(rows)) => {
                 let mut value = None;
@@ -154,32 +139,7 @@ impl Policy {
         match (&self.weights.params, rows) {
             (Vector::Host(params), Rows::Host(rows)) => {
                 let outputs = outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
-                let (head, density) = (&self.head, &mut self.density);
-                density.share(head, &params[self.mlp.len()..], &rows.log_std_old);
-                let (k, a) = (head.outputs(), head.action_len());
-                let mut sums = [0.0f64; 5];
-                for (i, outputs) in outputs.chunks_exact(k).enumerate() {
-                    let row = rows.row(i, a, k);
-                    let log_prob = density.read(head, outputs, row.action);
-                    let ratio = HostSample { density, head, outputs, row, log_prob }.ratio().value;
-                    let clipped = (f64::from(ratio) - 1.0).abs() > clip;
-                    let terms = [
-                        ratio * row.advantage,
-                        density.kl_old_new(head, outputs, row.old),
-                        density.kl(head, outputs, row.old),
-                        density.entropy(head),
-                        f32::from(u8::from(clipped)),
-                    ];
-                    sums.iter_mut().zip(terms).for_each(|(sum, x)| *sum += f64::from(x));
-                }
-                let mean = |i: usize| Scalar::Host(sums[i] / rows.advantage.len() as f64);
-                Comparison {
-                    surrogate: mean(0),
-                    kl_old_new: mean(1),
-                    kl_new_old: mean(2),
-                    entropy: mean(3),
-                    clip_fraction: mean(4),
-                }
+                self.density.compare(&self.head, outputs, &params[self.mlp.len()..], rows, clip)
             }
             (Vector::Tensor(params), Rows::Tensor(rows)) => {
                 let dist = self.dist(params, &rows.obs, rows.forbidden.as_ref());
@@ -216,17 +176,7 @@ impl Policy {
     pub(super) fn remember(&mut self, rows: &mut HostRows) {
         let Vector::Host(params) = &self.weights.params else { apart() };
         let outputs = outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
-        let (head, density) = (&self.head, &mut self.density);
-        let log_std = &params[self.mlp.len()..];
-        rows.log_std_old.clear();
-        rows.log_std_old.extend_from_slice(log_std);
-        rows.old.clear();
-        rows.old.extend_from_slice(outputs);
-        rows.log_prob_old.clear();
-        density.share(head, log_std, log_std);
-        let pairs = outputs.chunks_exact(head.outputs()).zip(rows.actions.chunks_exact(head.action_len()));
-        rows.log_prob_old.extend(pairs.map(|(outputs, action)| density.read(head, outputs, action)));
-        density.normalize(head, &mut rows.old);
+        self.density.remember(&self.head, outputs, &params[self.mlp.len()..], rows);
     }
 
     /// A linear map v ↦ (F + damping·I) v with F = mean over every n-th of `rows` of Jᵀ M J, the Fisher

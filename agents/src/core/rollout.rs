@@ -39,6 +39,17 @@ impl Rollout {
     }
 }
 
+/// What a policy acts on, one row a copy.
+#[derive(Clone, Copy)]
+pub struct Sight<'a> {
+    /// Normalised observations, `[N, O]`.
+    pub obs: &'a [f32],
+    /// Choices allowed, `[N, mask_len]`; empty where all are.
+    pub masks: &'a [bool],
+    /// Standard normal numbers, `[N, E]`.
+    pub noise: &'a [f32],
+}
+
 /// The acting side of an agent: normalisers, exploration noise and the current observations.
 pub struct Collector {
     obs_normalizer: ObsNormalizer,
@@ -74,8 +85,7 @@ impl Collector {
     /// uses again.
     ///
     /// # Errors
-    /// [`AgentError::NonFinite`] when an observation or a reward is not a finite number; [`AgentError::NoChoice`] when a
-    /// mask allows nothing.
+    /// Those of [`Self::collect_with`].
     pub fn collect(
         &mut self,
         policy: &Policy,
@@ -83,8 +93,29 @@ impl Collector {
         steps: usize,
         rollout: &mut Rollout,
     ) -> Result<(), AgentError> {
+        let mut work = std::mem::take(&mut self.work);
+        let mut sample = |sight: Sight, rng: &mut Rng, actions: &mut [f32]| {
+            policy.sample(sight.obs, sight.masks, sight.noise, rng, &mut work, actions);
+        };
+        let result = self.collect_with(policy.head().action_len(), &mut sample, envs, steps, rollout);
+        self.work = work;
+        result
+    }
+
+    /// The same with actions `[N, action_len]` that `sample` draws for what is seen.
+    ///
+    /// # Errors
+    /// [`AgentError::NonFinite`] when an observation or a reward is not a finite number; [`AgentError::NoChoice`] when a
+    /// mask allows nothing.
+    pub fn collect_with(
+        &mut self,
+        action_len: usize,
+        sample: &mut dyn FnMut(Sight, &mut Rng, &mut [f32]),
+        envs: &mut VecEnv,
+        steps: usize,
+        rollout: &mut Rollout,
+    ) -> Result<(), AgentError> {
         let (n, obs_len) = (envs.len(), envs.spec().obs_len());
-        let action_len = policy.head().action_len();
         rollout.clear();
         rollout.actions.resize(steps * n * action_len, 0.0);
         if self.obs.is_empty() {
@@ -92,9 +123,9 @@ impl Collector {
         }
         for actions in rollout.actions.chunks_exact_mut(n * action_len) {
             profile::enter(Stage::Inference);
-            let (masks, noise) = (envs.masks(), &self.noise);
+            let (masks, noise) = (envs.masks(), self.noise.as_slice());
             some_choice(envs)?;
-            policy.sample(&self.obs, masks, noise, &mut self.rng, &mut self.work, actions);
+            sample(Sight { obs: &self.obs, masks, noise }, &mut self.rng, actions);
             rollout.obs.extend_from_slice(&self.obs);
             rollout.masks.extend_from_slice(masks);
             profile::enter(Stage::Environment);

@@ -27,6 +27,11 @@ pub fn plays(entry: &Entry, env: &str) -> bool {
     (entry.build)(&options(entry, if is_off_policy(entry) { "buffer = 1000" } else { "" }), &setup).is_ok()
 }
 
+/// Whether the agent's networks compute on tensors, too.
+pub fn on_tensors(entry: &Entry) -> bool {
+    !is_joint(entry) && entry.name != "hyperpp"
+}
+
 /// Loads what `from` saved, its replay buffer included.
 pub fn load(agent: &mut dyn Agent, state: &State, replay: Option<&State>) {
     agent.load(state).unwrap();

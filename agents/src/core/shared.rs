@@ -1,0 +1,613 @@
+//! Actor and critic with one encoder: what agents with hyperbolic heads learn.
+//!
+//! observation → encoder ([`Mlp`]) → [`Features`] → head of the policy ([`Mlr`]) and head of the value ([`Mlr`],
+//! [`ValueHead`]). All derivatives are written out; everything computes on slices, on the CPU.
+
+use std::cell::RefCell;
+
+use serde::{Deserialize, Serialize};
+use steadfast_envs::rng::{self, Purpose, Rng};
+use steadfast_envs::{State, StateError, VecEnv};
+
+use super::advantages::explained_variance;
+use super::batch::{Batch, HostRows, Rows};
+use super::density::Density;
+use super::device::Device;
+use super::dist::Head;
+use super::features::{self, Features, Norm, Scale, Squash};
+use super::hyperbolic::dot;
+use super::hyperbolic::mlr::{self, Geometry, Mlr};
+use super::loss::PolicyLoss;
+use super::mlp::Mlp;
+use super::mlp::slices::Workspace;
+use super::normalize::{ObsNormalizer, RewardScaler};
+use super::on_policy::{Estimates, OnPolicy, head_for};
+use super::policy::{Comparison, Net, load_parts, save_parts};
+use super::profile::{self, Stage};
+use super::rollout::{Collector, Rollout, Sight};
+use super::spectral::Spectral;
+use super::value_head::{ValueHead, ValueLoss};
+use super::weights::{Vector, Weights, apart, read};
+use crate::config::{at_least, bad, positive, within};
+use crate::{AgentError, BuildError, Metrics, Seen, Setup};
+
+/// Steps of power iteration on the initial weights.
+const WARM_UP: usize = 15;
+
+/// Features, heads and value loss of a network with a shared encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Representation {
+    /// d: number of features. Paper: 32 on ProcGen, 512 on Atari. Below 4, RMSNorm leaves hardly any freedom (a point of
+    /// a circle for d = 2).
+    pub features: usize,
+    /// Norm of the encoder's outputs: `rms`, `layer`, `spectral` (of every layer of the encoder) or `none`. Paper: `rms`.
+    pub norm: Norm,
+    /// Nonlinearity after the norm: `tanh` or `relu`. Paper: `tanh` on ProcGen, `relu` on Atari.
+    pub squash: Squash,
+    /// Scale of the features: `gate` (1/√d and a learned gate up to ρ_max), `root` (1/√d), `clip` (to length 1) or `none`.
+    /// Paper: `gate`.
+    pub scale: Scale,
+    /// α: with `gate`, ρ_max = artanh(α)/√c: the radius that features can reach in the ball of radius 1, in (0, 1). Paper: 0.95.
+    pub alpha: f64,
+    /// Factor on ρ_max: 1 as in the authors' code; 2 puts ball and hyperboloid at equal distance.
+    pub radius_factor: f64,
+    /// Heads: `hyperboloid` (Lorentz MLR), `ball` (HNN++), `ball-points` (offsets are points, with Riemannian Adam) or
+    /// `euclidean` (linear). Paper: `hyperboloid`.
+    pub geometry: Geometry,
+    /// c: the space has curvature −c. Under the gate it changes logits by a factor only. Paper: 1.
+    pub curvature: f64,
+    /// Deviation of initial normals, times √d. Paper: 1.
+    pub head_gain: f64,
+    /// Loss of the value: `hl-gauss`, `two-hot` or `squared`. Paper: `hl-gauss`.
+    pub value_loss: ValueLoss,
+    /// Bins of the value; an odd number puts one at 0. Paper: 51.
+    pub bins: usize,
+    /// Lower end of the bins: returns below count as this. The range relies on normalised rewards. Paper: -10.
+    pub value_min: f64,
+    /// Upper end of the bins. Paper: 10.
+    pub value_max: f64,
+    /// Deviation of HL-Gauss in widths of a bin. Paper: 0.75.
+    pub sigma_ratio: f64,
+}
+
+impl Default for Representation {
+    fn default() -> Self {
+        Self {
+            features: 32,
+            norm: Norm::Rms,
+            squash: Squash::Tanh,
+            scale: Scale::Gate,
+            alpha: 0.95,
+            radius_factor: 1.0,
+            geometry: Geometry::Hyperboloid,
+            curvature: 1.0,
+            head_gain: 1.0,
+            value_loss: ValueLoss::HlGauss,
+            bins: 51,
+            value_min: -10.0,
+            value_max: 10.0,
+            sigma_ratio: 0.75,
+        }
+    }
+}
+
+impl Representation {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// Names the first key that is out of range.
+    pub fn validate(&self) -> Result<(), BuildError> {
+        at_least("features", self.features, 1)?;
+        if !(self.alpha > 0.0 && self.alpha < 1.0) {
+            return Err(bad("alpha", format!("must lie between 0 and 1, both excluded, got {}", self.alpha)));
+        }
+        positive("radius_factor", self.radius_factor)?;
+        if self.radius_factor != 1.0 && self.scale != Scale::Gate {
+            return Err(bad(
+                "radius_factor",
+                "scales the radius of the gate: set scale = \"gate\"".to_owned(),
+            ));
+        }
+        // A float's digits do not reach further.
+        within("curvature", self.curvature, 1e-6, 1e6)?;
+        positive("head_gain", self.head_gain)?;
+        at_least("bins", self.bins, 2)?;
+        within("value_min", self.value_min, -1e9, 1e9)?;
+        within("value_max", self.value_max, -1e9, 1e9)?;
+        if self.value_min >= self.value_max {
+            return Err(bad("value_min", format!("must be below value_max, {}", self.value_max)));
+        }
+        positive("sigma_ratio", self.sigma_ratio)
+    }
+
+    /// ρ_max
+    pub fn bound(&self) -> f64 {
+        self.radius_factor * self.alpha.atanh() / self.curvature.sqrt()
+    }
+}
+
+/// Where the parts of the parameters lie, one after another.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    encoder: usize,
+    gate: usize,
+    policy: usize,
+    log_std: usize,
+    value: usize,
+}
+
+/// Buffers of passes through the network.
+#[derive(Clone, Debug, Default)]
+pub struct NetWork {
+    encoder: Workspace,
+    features: features::Work<f32>,
+    policy: mlr::Work<f32>,
+    value: mlr::Work<f32>,
+}
+
+/// The network with its parameters.
+pub struct SharedNet {
+    encoder: Mlp,
+    features: Features,
+    policy: Mlr,
+    value: Mlr,
+    head: Head,
+    value_head: ValueHead,
+    places: Places,
+    /// Euclidean parameters and the gradient of the loss last asked for, `[P]`.
+    pub weights: Weights,
+    /// Points of the ball, of both heads, and their gradient; empty for scalar offsets.
+    pub points: Weights,
+    spectral: Option<Spectral>,
+    /// The encoder's weights as they act, `[P_encoder]`.
+    effective: Vec<f32>,
+    /// Standard deviations of Gaussian actions.
+    std: Vec<f32>,
+    density: Density,
+    work: NetWork,
+}
+
+/// Losses of a minibatch.
+#[derive(Clone, Copy, Debug)]
+pub struct Losses {
+    /// Of the policy.
+    pub policy: f64,
+    /// Of the value, times its weight.
+    pub value: f64,
+}
+
+fn host(vector: &Vector) -> &[f32] {
+    let Vector::Host(values) = vector else { apart() };
+    values
+}
+
+impl SharedNet {
+    /// A network with fresh weights drawn from `rng`.
+    pub fn new(
+        head: Head,
+        obs_len: usize,
+        net: &Net,
+        representation: &Representation,
+        rng: &mut Rng,
+        setup: &Setup,
+    ) -> Self {
+        let r = representation;
+        let device = &setup.device;
+        let encoder = Mlp::new(obs_len, &net.hidden, r.features, net.activation, device);
+        let features =
+            Features { dim: r.features, norm: r.norm, squash: r.squash, scale: r.scale, bound: r.bound() };
+        let value_head = ValueHead::new(r.value_loss, r.value_min, r.value_max, r.bins, r.sigma_ratio);
+        let mlr = |outputs| Mlr::new(r.geometry, r.features, outputs, r.curvature);
+        let (policy, value) = (mlr(head.outputs()), mlr(value_head.outputs()));
+
+        let mut params = encoder.init(net.init, std::f64::consts::SQRT_2, rng);
+        let encoder_len = params.len();
+        let spectral = (r.norm == Norm::Spectral).then(|| Spectral::new(&encoder, &params, WARM_UP, rng));
+        params.extend(features.init(rng));
+        let gate = params.len();
+        params.extend(policy.init(r.head_gain, rng));
+        let policy_end = params.len();
+        params.extend(std::iter::repeat_n(net.log_std_init as f32, head.extra_params()));
+        let log_std = params.len();
+        params.extend(value.init(r.head_gain, rng));
+        let places = Places { encoder: encoder_len, gate, policy: policy_end, log_std, value: params.len() };
+        let points = vec![0.0; policy.points_len() + value.points_len()];
+        let mut network = Self {
+            encoder,
+            features,
+            policy,
+            value,
+            head,
+            value_head,
+            places,
+            weights: Weights::new(params, device),
+            points: Weights::new(points, device),
+            spectral,
+            effective: Vec::new(),
+            std: Vec::new(),
+            density: Density::default(),
+            work: NetWork::default(),
+        };
+        network.settle();
+        network
+    }
+
+    /// The action distribution's kind.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Takes changed parameters over, without a step of power iteration.
+    pub fn settle(&mut self) {
+        let params = host(&self.weights.params);
+        let encoder = &params[..self.places.encoder];
+        match &mut self.spectral {
+            Some(spectral) => spectral.apply(encoder, &mut self.effective),
+            None => {
+                self.effective.clear();
+                self.effective.extend_from_slice(encoder);
+            }
+        }
+        self.std.clear();
+        self.std
+            .extend(params[self.places.policy..self.places.log_std].iter().map(|l| super::kernels::exp(*l)));
+    }
+
+    /// Encoder, features and the head of the policy at observations `[B, O]`.
+    fn forward(&self, obs: &[f32], masks: &[bool], work: &mut NetWork) {
+        let (params, points) = (host(&self.weights.params), host(&self.points.params));
+        let p = self.places;
+        let x = self.encoder.forward_slices(&self.effective, obs, &mut work.encoder);
+        self.features.forward(&params[p.encoder..p.gate], x, &mut work.features);
+        let policy = &params[p.gate..p.policy];
+        let features = work.features.features().0;
+        self.policy.forward(policy, &points[..self.policy.points_len()], features, &mut work.policy);
+        self.head.forbid(masks, work.policy.outputs_mut());
+    }
+
+    /// The head of the value, after [`Self::forward`].
+    fn forward_value(&self, work: &mut NetWork) {
+        let (params, points) = (host(&self.weights.params), host(&self.points.params));
+        let value = &params[self.places.log_std..self.places.value];
+        let features = work.features.features().0;
+        self.value.forward(value, &points[self.policy.points_len()..], features, &mut work.value);
+    }
+
+    /// Losses over `rows`, the value's times `value_coef`; the gradient of their sum goes to [`Self::weights`] and
+    /// [`Self::points`].
+    pub fn grad(&mut self, rows: &HostRows, loss: &impl PolicyLoss, value_coef: f64) -> Losses {
+        if let Some(spectral) = &mut self.spectral {
+            spectral.iterate(&host(&self.weights.params)[..self.places.encoder]);
+        }
+        self.settle();
+        let mut work = std::mem::take(&mut self.work);
+        self.forward(&rows.obs, &rows.masks, &mut work);
+        self.forward_value(&mut work);
+        let p = self.places;
+        let (Vector::Host(params), Vector::Host(grad), Vector::Host(points), Vector::Host(d_points)) =
+            (&self.weights.params, &mut self.weights.grad, &self.points.params, &mut self.points.grad)
+        else {
+            apart()
+        };
+        let (policy_points, value_points) = points.split_at(self.policy.points_len());
+        let (d_policy_points, d_value_points) = d_points.split_at_mut(self.policy.points_len());
+
+        // Losses, and their derivatives with respect to the outputs.
+        let (outputs, d_outputs) = work.policy.outputs();
+        let log_std = &params[p.policy..p.log_std];
+        let d_log_std = &mut grad[p.policy..p.log_std];
+        let policy = self.density.grad(&self.head, outputs, log_std, rows, loss, d_outputs, d_log_std);
+        let (outputs, d_outputs) = work.value.outputs();
+        let k = self.value.outputs();
+        let weight = (value_coef / rows.ret.len() as f64) as f32;
+        let mut value = 0.0;
+        for ((y, d_y), ret) in outputs.chunks_exact(k).zip(d_outputs.chunks_exact_mut(k)).zip(&rows.ret) {
+            value += f64::from(self.value_head.loss(y, *ret, weight, d_y));
+        }
+
+        // Back through heads, features and encoder.
+        let (v, d_v) = work.features.features();
+        d_v.fill(0.0);
+        let of_policy = &params[p.gate..p.policy];
+        let d_policy = &mut grad[p.gate..p.policy];
+        self.policy.backward(of_policy, policy_points, v, &mut work.policy, d_policy, d_policy_points, d_v);
+        let of_value = &params[p.log_std..p.value];
+        let d_value = &mut grad[p.log_std..p.value];
+        self.value.backward(of_value, value_points, v, &mut work.value, d_value, d_value_points, d_v);
+        let gate = &params[p.encoder..p.gate];
+        let d_gate = &mut grad[p.encoder..p.gate];
+        let d_x = work.encoder.outputs().1;
+        self.features.backward(gate, &mut work.features, d_gate, d_x);
+        let d_encoder = &mut grad[..p.encoder];
+        self.encoder.vjp_slices(&self.effective, &rows.obs, &mut work.encoder, d_encoder);
+        if let Some(spectral) = &self.spectral {
+            spectral.backward(&self.effective, d_encoder);
+        }
+        self.work = work;
+        Losses { policy, value }
+    }
+
+    /// V(s), `[B]`, for observations `[B, O]`, added to `out`.
+    pub fn values(&mut self, obs: &[f32], out: &mut Vec<f32>) {
+        let mut work = std::mem::take(&mut self.work);
+        self.forward(obs, &[], &mut work);
+        self.forward_value(&mut work);
+        let outputs = work.value.outputs().0.chunks_exact(self.value.outputs());
+        out.extend(outputs.map(|y| self.value_head.value(y)));
+        self.work = work;
+    }
+
+    /// Completes `rows` with π as π_old and the log-probabilities under it.
+    fn remember(&mut self, rows: &mut HostRows) {
+        let mut work = std::mem::take(&mut self.work);
+        self.forward(&rows.obs, &rows.masks, &mut work);
+        let log_std = &host(&self.weights.params)[self.places.policy..self.places.log_std];
+        self.density.remember(&self.head, work.policy.outputs().0, log_std, rows);
+        self.work = work;
+    }
+
+    /// How π differs from π_old over `rows`, and what features and values are there.
+    fn compare(&mut self, rows: &HostRows, clip: f64) -> (Comparison, Summary) {
+        let mut work = std::mem::take(&mut self.work);
+        self.forward(&rows.obs, &rows.masks, &mut work);
+        self.forward_value(&mut work);
+        let log_std = &host(&self.weights.params)[self.places.policy..self.places.log_std];
+        let comparison = self.density.compare(&self.head, work.policy.outputs().0, log_std, rows, clip);
+        let n = rows.ret.len() as f64;
+        let outputs = work.value.outputs().0.chunks_exact(self.value.outputs());
+        let square =
+            |(y, ret): (&[f32], &f32)| (f64::from(self.value_head.value(y)) - f64::from(*ret)).powi(2);
+        let value_error = outputs.zip(&rows.ret).map(square).sum::<f64>() / n;
+        let features = work.features.features().0.chunks_exact(self.features.dim);
+        let feature_norm = features.map(|v| f64::from(dot(v, v).sqrt())).sum::<f64>() / n;
+        let gates = work.features.gate();
+        let gate = (!gates.is_empty()).then(|| gates.iter().map(|g| f64::from(*g)).sum::<f64>() / n);
+        let outside = rows.ret.iter().filter(|ret| self.value_head.is_outside(**ret)).count() as f64 / n;
+        self.work = work;
+        (comparison, Summary { value_error, feature_norm, gate, outside })
+    }
+
+    /// The most likely actions `[rows, action_len]` for observations `[rows, O]`, of those that `masks` allow.
+    fn greedy(&self, obs: &[f32], masks: &[bool], work: &mut NetWork, actions: &mut [f32]) {
+        self.forward(obs, masks, work);
+        let rows = work.policy.outputs().0.chunks_exact(self.head.outputs());
+        rows.zip(actions.chunks_exact_mut(self.head.action_len()))
+            .for_each(|(row, a)| self.head.greedy(row, a));
+    }
+
+    /// Mean standard deviation of Gaussian actions.
+    fn action_std(&self) -> Option<f64> {
+        let n = self.std.len();
+        (n > 0).then(|| self.std.iter().map(|s| f64::from(*s)).sum::<f64>() / n as f64)
+    }
+
+    /// Saves the weights by part: the encoder's layers and the policy's head under `policy`, the value's under `critic`.
+    pub fn save(&self, state: &mut State) {
+        let params = host(&self.weights.params);
+        save_parts(&self.encoder, &params[..self.places.encoder], "policy", state);
+        for (name, range, shape) in self.heads() {
+            state.put(&name, steadfast_envs::state::Array::F32(shape, params[range].to_vec()));
+        }
+        state.put_f32("points", host(&self.points.params));
+        if let Some(spectral) = &self.spectral {
+            spectral.save("spectral", state);
+        }
+    }
+
+    /// Restores the weights.
+    ///
+    /// # Errors
+    /// When an entry is missing or has another length.
+    pub fn load(&mut self, state: &State) -> Result<(), StateError> {
+        let mut params = load_parts(&self.encoder, "policy", state)?;
+        for (name, range, _) in self.heads() {
+            params.extend_from_slice(state.f32(&name, range.len())?);
+        }
+        self.weights.set(params);
+        self.points.set(state.f32("points", self.points.len())?.to_vec());
+        if let Some(spectral) = &mut self.spectral {
+            spectral.load("spectral", state)?;
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Name, place and shape of the parameters behind the encoder's.
+    fn heads(&self) -> Vec<(String, std::ops::Range<usize>, Vec<usize>)> {
+        let mut parts: Vec<(String, Vec<usize>)> = Vec::new();
+        if !self.features.is_empty() {
+            parts.push(("policy.gate".to_owned(), vec![self.features.len()]));
+        }
+        parts.extend(self.policy.parts().into_iter().map(|(n, shape)| (format!("policy.{n}"), shape)));
+        if self.head.extra_params() > 0 {
+            parts.push(("policy.log_std".to_owned(), vec![self.head.extra_params()]));
+        }
+        parts.extend(self.value.parts().into_iter().map(|(n, shape)| (format!("critic.{n}"), shape)));
+        let mut at = self.places.encoder;
+        let place = |(name, shape): (String, Vec<usize>)| {
+            let len = shape.iter().product::<usize>();
+            at += len;
+            (name, at - len..at, shape)
+        };
+        parts.into_iter().map(place).collect()
+    }
+}
+
+/// Features and values over a batch.
+struct Summary {
+    value_error: f64,
+    feature_norm: f64,
+    gate: Option<f64>,
+    outside: f64,
+}
+
+/// The network with its collector: the counterpart of [`ActorCritic`](super::on_policy::ActorCritic).
+pub struct SharedActorCritic {
+    config: OnPolicy,
+    /// Actor and critic.
+    pub net: SharedNet,
+    /// Iterations done, k.
+    pub iteration: u64,
+    /// Iterations planned, K.
+    pub iterations: u64,
+    collector: Collector,
+    acting: NetWork,
+    minibatch_rng: Rng,
+    device: Device,
+    obs_len: usize,
+    rollout: Rollout,
+    estimates: Estimates,
+    spare: Option<Batch>,
+    /// Normalised observations and buffers of evaluation.
+    evaluation: RefCell<(Vec<f32>, NetWork)>,
+}
+
+impl SharedActorCritic {
+    /// Fresh networks for a task with one agent, on the CPU.
+    ///
+    /// # Errors
+    /// When a setting is out of range, the task is none that on-policy agents can act in, or the device is not `cpu`.
+    pub fn new(config: OnPolicy, representation: &Representation, setup: &Setup) -> Result<Self, BuildError> {
+        config.validate()?;
+        representation.validate()?;
+        let (spec, seed, n) = (setup.spec, setup.seed, config.num_envs);
+        if !setup.device.is_cpu() {
+            return Err(BuildError::CannotAct {
+                env: spec.id.clone(),
+                why: "hyperbolic heads compute on the CPU only: use `--device cpu`".to_owned(),
+            });
+        }
+        let head = head_for(spec)?;
+        let obs_len = spec.obs_len();
+        let collector = Collector::new(
+            seed,
+            n,
+            head.extra_params(),
+            config.noise_correlation,
+            ObsNormalizer::new(obs_len, config.normalize_obs),
+            RewardScaler::new(n, config.gamma, config.normalize_reward),
+        );
+        let mut init = rng::stream(seed, Purpose::Init, 0);
+        Ok(Self {
+            net: SharedNet::new(head, obs_len, &config.net, representation, &mut init, setup),
+            iteration: 0,
+            iterations: setup.total_steps / (n * config.horizon) as u64,
+            collector,
+            acting: NetWork::default(),
+            minibatch_rng: rng::stream(seed, Purpose::Minibatch, 0),
+            device: setup.device.clone(),
+            obs_len: obs_len * n,
+            rollout: Rollout::default(),
+            estimates: Estimates::default(),
+            spare: None,
+            evaluation: RefCell::default(),
+            config,
+        })
+    }
+
+    /// Environment steps of one iteration.
+    pub fn batch_len(&self) -> usize {
+        self.config.num_envs * self.config.horizon
+    }
+
+    /// Acts for T steps and estimates advantages and returns of the batch.
+    ///
+    /// # Errors
+    /// When an observation or a reward is not finite.
+    pub fn collect(&mut self, envs: &mut VecEnv) -> Result<Batch, AgentError> {
+        let n = envs.len();
+        let (net, work, rollout) = (&mut self.net, &mut self.acting, &mut self.rollout);
+        let (head, std) = (&net.head, &net.std);
+        let (k, e, a) = (head.outputs(), head.extra_params(), head.action_len());
+        let mut sample = |sight: Sight, rng: &mut Rng, actions: &mut [f32]| {
+            net.forward(sight.obs, sight.masks, work);
+            let outputs = work.policy.outputs().0;
+            for (i, action) in actions.chunks_exact_mut(a).enumerate() {
+                head.sample(&outputs[i * k..(i + 1) * k], std, &sight.noise[i * e..(i + 1) * e], rng, action);
+            }
+        };
+        self.collector.collect_with(a, &mut sample, envs, self.config.horizon, rollout)?;
+        profile::enter(Stage::Advantages);
+        let estimates = &mut self.estimates;
+        estimates.estimate(rollout, n, &self.config, |obs, out| net.values(obs, out));
+        let values = &estimates.values[..rollout.rewards.len()];
+        let explained = explained_variance(values, &estimates.returns);
+        let spare = self.spare.take();
+        let mut batch = spare.unwrap_or_else(|| Batch::new(Rows::Host(HostRows::default()), None));
+        if let Rows::Host(rows) = &mut batch.rows {
+            std::mem::swap(&mut rows.obs, &mut rollout.obs);
+            std::mem::swap(&mut rows.masks, &mut rollout.masks);
+            std::mem::swap(&mut rows.actions, &mut rollout.actions);
+            std::mem::swap(&mut rows.advantage, &mut estimates.advantages);
+            std::mem::swap(&mut rows.ret, &mut estimates.returns);
+            rows.value_old.clear();
+            rows.value_old.extend_from_slice(values);
+            net.remember(rows);
+        }
+        batch.explained_variance = explained;
+        profile::enter(Stage::Update);
+        Ok(batch)
+    }
+
+    /// Draws the minibatches that [`Batch::minibatch`] hands out: `epochs` passes in random orders.
+    pub fn shuffle(&mut self, batch: &mut Batch, epochs: usize, minibatch: usize) {
+        batch.shuffle(epochs, minibatch, &mut self.minibatch_rng, &self.device);
+    }
+
+    /// Ends an iteration: counts, and completes the agent's `own` metrics with what holds for the whole batch after the
+    /// update.
+    pub fn finish(&mut self, mut batch: Batch, clip: f64, own: Metrics) -> Metrics {
+        self.net.settle();
+        self.iteration += 1;
+        batch.rows.standardize_advantage(1e-8);
+        let Rows::Host(rows) = &batch.rows else { apart() };
+        let (after, summary) = self.net.compare(rows, clip);
+        let of_all = [after.surrogate, after.kl_old_new, after.entropy, after.clip_fraction];
+        let [surrogate, kl, entropy, clip_fraction] = read(of_all);
+        let explained_variance = batch.explained_variance;
+        self.spare = Some(batch);
+        Metrics {
+            policy_loss: Some(-surrogate),
+            value_loss: Some(summary.value_error),
+            kl: Some(kl),
+            entropy: Some(entropy),
+            clip_fraction: Some(clip_fraction),
+            explained_variance,
+            action_std: self.net.action_std(),
+            feature_norm: Some(summary.feature_norm),
+            gate: summary.gate,
+            returns_outside: Some(summary.outside),
+            ..own
+        }
+    }
+
+    /// The most likely actions `[rows, action_len]` for what is seen.
+    pub fn greedy(&self, seen: &Seen, actions: &mut [f32]) {
+        let (normalized, work) = &mut *self.evaluation.borrow_mut();
+        normalized.clear();
+        self.collector.normalized(seen.obs, normalized);
+        self.net.greedy(normalized, seen.masks, work, actions);
+    }
+
+    /// Saves network, normalisers, streams and counters.
+    pub fn save(&self, state: &mut State) {
+        self.net.save(state);
+        let mut collector = State::new();
+        self.collector.save(&mut collector);
+        state.put_state("collector", collector);
+        rng::save(&self.minibatch_rng, "minibatch_rng", state);
+        state.put_u64("iteration", &[self.iteration]);
+    }
+
+    /// Restores what [`Self::save`] wrote.
+    ///
+    /// # Errors
+    /// When an entry is missing or has another length.
+    pub fn load(&mut self, state: &State) -> Result<(), AgentError> {
+        self.net.load(state)?;
+        self.collector.load(&state.state("collector"), self.obs_len)?;
+        self.minibatch_rng = rng::load("minibatch_rng", state)?;
+        self.iteration = state.u64("iteration", 1)?[0];
+        Ok(())
+    }
+}
