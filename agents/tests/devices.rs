@@ -78,7 +78,7 @@ fn agrees_with_the_cpu(device: &Device, iterations: usize) {
 }
 
 #[test]
-fn agents_for_several_players_refuse_other_devices() {
+fn agents_without_tensors_refuse_other_devices() {
     for entry in learners().filter(|e| !on_tensors(e)) {
         let task = steadfast_envs::make("particle/spread").unwrap();
         let device = Device::cpu_tensors();
