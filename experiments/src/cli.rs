@@ -226,6 +226,9 @@ struct SummaryArgs {
     /// CSV files, run directories or folders of sweeps
     #[arg(required = true)]
     paths: Vec<PathBuf>,
+    /// Keys of a hyperparameter search, such as learning_rate,clip: runs that differ in other keys alone are pooled
+    #[arg(long, value_name = "KEYS", value_delimiter = ',', conflicts_with_all = ["aggregate", "compare"])]
+    by: Vec<String>,
     /// Aggregate over environments: interquartile mean, median, mean and optimality gap of normalised scores
     #[arg(long)]
     aggregate: bool,
@@ -461,18 +464,20 @@ fn closing(outcome: &Outcome, directory: &Path) -> (ExitCode, String) {
     }
 }
 
+/// A word as a shell wants it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// The command that started this process, quoted for a shell.
 fn command_line() -> String {
-    let quote = |arg: String| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
-        if !arg.is_empty() && arg.chars().all(plain) {
-            arg
-        } else {
-            format!("'{}'", arg.replace('\'', r"'\''"))
-        }
-    };
     std::iter::once("steadfast".to_owned())
-        .chain(std::env::args_os().skip(1).map(|arg| quote(arg.to_string_lossy().into_owned())))
+        .chain(std::env::args_os().skip(1).map(|arg| quoted(&arg.to_string_lossy())))
         .collect::<Vec<_>>()
         .join(" ")
 }
@@ -532,7 +537,7 @@ fn summarise(args: &SummaryArgs) -> Result<ExitCode> {
     if args.aggregate || args.compare {
         return compare(args);
     }
-    let (rows, warnings) = summary::summarise(&args.paths)?;
+    let (rows, warnings) = summary::summarise_by(&args.paths, &args.by)?;
     for warning in warnings {
         note(&format!("warning: {warning}"));
     }

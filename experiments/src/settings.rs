@@ -78,10 +78,10 @@ impl RunSettings {
     /// Names the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {
         // Labels become folder names.
-        let fine = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        let fine = |c: char| c.is_ascii_alphanumeric() || "-_.+=".contains(c);
         if self.label.is_empty() || self.label.starts_with('.') || !self.label.chars().all(fine) {
             bail!(
-                "label '{}' must consist of letters, digits, '-', '_', '.' and '+', and not begin with '.'",
+                "label '{}' must consist of letters, digits, '-', '_', '.', '+' and '=', and not begin with '.'",
                 self.label
             );
         }

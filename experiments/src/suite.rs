@@ -1,4 +1,4 @@
-//! Named experiments: agents × environments × seeds, as TOML.
+//! Named experiments: agents × environments × seeds, as TOML. Both may vary options, which multiplies the agents.
 
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use steadfast_envs::nearest;
 use toml::Table;
 
 use crate::settings::{self, RunSettings};
+use crate::sweep::space::{self, Search};
 
 /// The suites that come with the binary.
 const BUILT_IN: &[(&str, &str)] = &[
@@ -45,6 +46,9 @@ pub struct Suite {
     /// Episodes of the last evaluation.
     #[serde(default = "hundred")]
     pub final_episodes: usize,
+    /// How the points of `vary` are chosen.
+    #[serde(default)]
+    pub search: Search,
     /// Agents.
     pub agents: Vec<SuiteAgent>,
     /// Environments.
@@ -65,6 +69,10 @@ pub struct SuiteAgent {
     /// Options that override the preset.
     #[serde(default)]
     pub set: Table,
+    /// Options to try several values of: `key = [values]`, or a range `key = { from, to, log, points }`. Each point is an agent
+    /// of its own, labelled `LABEL+key=value`.
+    #[serde(default)]
+    pub vary: Table,
 }
 
 /// An environment of a suite.
@@ -81,6 +89,9 @@ pub struct SuiteEnv {
     /// Options of the environment.
     #[serde(default)]
     pub env_set: Table,
+    /// Options of the environment to try several values of; they, too, are told apart by the agents' labels.
+    #[serde(default)]
+    pub vary: Table,
 }
 
 /// What the command line changes about a suite.
@@ -168,25 +179,41 @@ impl Suite {
         let mut cells = Vec::new();
         for agent in &self.agents {
             let label = agent.label.clone().unwrap_or_else(|| agent.name.clone());
+            if let Some(key) = agent.vary.keys().find(|key| overrides.set.contains_key(*key)) {
+                bail!("suite '{}' varies '{key}' of '{label}', and --set sets it", self.name);
+            }
             for env in &self.envs {
-                let env_options = settings::resolve_env(&env.id, &env.env_set).with_context(context)?;
-                let layers = [&agent.set, &env.set, &overrides.set];
-                let options =
-                    settings::resolve(&agent.name, &env.id, &agent.preset, &layers).with_context(context)?;
-                cells.extend(seeds.iter().map(|&seed| RunSettings {
-                    label: label.clone(),
-                    agent: agent.name.clone(),
-                    preset: agent.preset.clone(),
-                    env: env.id.clone(),
-                    seed,
-                    steps: overrides.steps.unwrap_or(env.steps),
-                    evaluations: self.evaluations,
-                    eval_episodes: self.eval_episodes,
-                    final_episodes: self.final_episodes,
-                    device: overrides.device.clone(),
-                    env_options: env_options.clone(),
-                    options: options.clone(),
-                }));
+                let mut vary = agent.vary.clone();
+                for (key, values) in &env.vary {
+                    if vary.insert(key.clone(), values.clone()).is_some() {
+                        bail!("suite '{}' varies '{key}' of both '{label}' and {}", self.name, env.id);
+                    }
+                }
+                for point in space::points(&vary, &self.search).with_context(context)? {
+                    let suffix = space::suffix(&point);
+                    let (of_env, of_agent): (Table, Table) =
+                        point.into_iter().partition(|(key, _)| env.vary.contains_key(key));
+                    let mut given = env.env_set.clone();
+                    given.extend(of_env);
+                    let env_options = settings::resolve_env(&env.id, &given).with_context(context)?;
+                    let layers = [&agent.set, &env.set, &overrides.set, &of_agent];
+                    let options = settings::resolve(&agent.name, &env.id, &agent.preset, &layers)
+                        .with_context(context)?;
+                    cells.extend(seeds.iter().map(|&seed| RunSettings {
+                        label: format!("{label}{suffix}"),
+                        agent: agent.name.clone(),
+                        preset: agent.preset.clone(),
+                        env: env.id.clone(),
+                        seed,
+                        steps: overrides.steps.unwrap_or(env.steps),
+                        evaluations: self.evaluations,
+                        eval_episodes: self.eval_episodes,
+                        final_episodes: self.final_episodes,
+                        device: overrides.device.clone(),
+                        env_options: env_options.clone(),
+                        options: options.clone(),
+                    }));
+                }
             }
         }
         cells.sort_by(|a, b| (&a.label, &a.env, a.seed).cmp(&(&b.label, &b.env, b.seed)));
@@ -230,11 +257,38 @@ mod tests {
         assert!(error(&base.replace("seeds", "seedz")).contains("line 2: unknown field `seedz`"));
         assert!(error(&base.replace("steps = 9000", "steps = -1")).contains("line 7"));
         assert!(error(&base.replace("'ppo'", "'ppo'\nset = { gama = 1 }")).contains("did you mean 'gamma'"));
+        let varied = base.replace("'ppo'", "'ppo'\nvary = { gama = [0.9, 0.99] }");
+        assert!(error(&varied).contains("did you mean 'gamma'"));
         let of_env = error(&base.replace("steps = 9000", "steps = 9000\nenv_set = { gravity = 1 }"));
         assert!(of_env.contains("CartPole-v1 has no options"), "{of_env}");
         assert!(
             error(&base.replace("[[envs]]", "[[agents]]\nname = 'ppo'\n[[envs]]"))
                 .contains("distinct labels")
         );
+    }
+
+    #[test]
+    fn varied_options_are_agents_of_their_own() {
+        let text = "title = 't'\nseeds = '2'\n[[agents]]\nname = 'ppo'\nvary = { clip = [0.1, 0.2] }\n[[agents]]\nname = 'random'\n\
+                    [[envs]]\nid = 'Ant-v5'\nsteps = 9000\nvary = { frame_skip = [4, 5] }\n";
+        let overrides = Overrides { device: "cpu".into(), ..Overrides::default() };
+        let suite = parse("x", text).unwrap();
+        let cells = suite.cells(&overrides).unwrap();
+        let labels: Vec<&str> = cells.iter().step_by(2).map(|cell| cell.label.as_str()).collect();
+        let expected = [
+            "ppo+clip=0.1+frame_skip=4",
+            "ppo+clip=0.1+frame_skip=5",
+            "ppo+clip=0.2+frame_skip=4",
+            "ppo+clip=0.2+frame_skip=5",
+            "random+frame_skip=4",
+            "random+frame_skip=5",
+        ];
+        assert_eq!((cells.len(), labels.as_slice()), (12, expected.as_slice()));
+        assert_eq!(cells[4].options["clip"].as_float(), Some(0.2));
+        assert_eq!(cells[0].env_options["frame_skip"], "4");
+        assert!(cells.iter().all(|cell| cell.validate().is_ok()));
+        let set = settings::assignments(&["clip=0.3".into()]).unwrap();
+        let error = suite.cells(&Overrides { set, ..overrides }).unwrap_err().to_string();
+        assert!(error.contains("varies 'clip' of 'ppo', and --set sets it"), "{error}");
     }
 }

@@ -14,6 +14,7 @@ use crate::stats::{self, RESAMPLES, Statistic};
 use read::Run;
 
 pub mod across;
+mod by;
 pub mod read;
 
 /// Seeds below which a comparison says little.
@@ -62,7 +63,18 @@ pub struct SummaryRow {
 /// # Errors
 /// As [`read::runs`], and when there is not one score.
 pub fn summarise(paths: &[PathBuf]) -> Result<(Vec<SummaryRow>, Vec<String>)> {
-    let runs = read::runs(paths, "return_mean")?;
+    summarise_by(paths, &[])
+}
+
+/// As [`summarise`]; with `keys` of a hyperparameter search, runs that differ in other keys alone are pooled.
+///
+/// # Errors
+/// As [`summarise`], and for a key that no run has.
+pub fn summarise_by(paths: &[PathBuf], keys: &[String]) -> Result<(Vec<SummaryRow>, Vec<String>)> {
+    let mut runs = read::runs(paths, "return_mean")?;
+    if !keys.is_empty() {
+        by::regroup(&mut runs, keys)?;
+    }
     if let Some(run) = runs.iter().find(|run| run.episodic) {
         bail!("{}: training episodes, not evaluations; `steadfast summary` needs eval.csv", run.name());
     }
@@ -167,7 +179,11 @@ pub fn table(rows: &[SummaryRow]) -> String {
         for agent in env.chunk_by(|a, b| a.agent == b.agent) {
             for (i, row) in agent.iter().enumerate() {
                 table.add_row([
-                    if i == 0 { shortened(&row.agent, 24) } else { String::new() },
+                    if i == 0 {
+                        shortened(&row.agent, if row.agent.contains('=') { 72 } else { 24 })
+                    } else {
+                        String::new()
+                    },
                     match row.score {
                         Score::Final => "final".to_owned(),
                         Score::Auc => "auc".to_owned(),

@@ -276,3 +276,74 @@ fn what_cannot_be_read_or_written_is_named_and_costs_nothing_else() {
     refused(path, &["sweep", "collect", "tiny.toml"], &["version 0.0.9", "--mixed"]);
     succeed(path, &["sweep", "collect", "tiny.toml", "--mixed"]);
 }
+
+/// Scripts that shells accept, that name the plan, and that Slurm gets.
+#[test]
+fn engines_get_scripts() {
+    let dir = folder();
+    let path = dir.path();
+    succeed(path, &["sweep", "plan", "tiny.toml"]);
+    let manifest = path.canonicalize().unwrap().join("results/tiny/manifest.jsonl");
+    let emit = |more: &[&str]| succeed(path, &[&["sweep", "emit"], more].concat());
+    for engine in ["slurm", "hyperqueue", "parallel"] {
+        let script =
+            emit(&[engine, "results/tiny", "--tasks", "4", "--option=--comment=a b", "--timeout", "60"]);
+        let cell = format!("sweep cell --manifest {} --plan ", manifest.display());
+        assert!(script.contains(&cell) && script.contains(" --stride 4 --timeout 60"), "{script}");
+        assert!(script.contains("--comment=a b"), "{script}");
+        let mut bash = Command::new("bash").arg("-n").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut bash.stdin.take().unwrap(), script.as_bytes()).unwrap();
+        assert!(bash.wait().unwrap().success(), "{script}");
+    }
+    let slurm = emit(&["slurm", "tiny.toml", "--grace", "90", "--concurrent", "2"]);
+    assert!(slurm.contains("#SBATCH --array=0-5%2\n") && slurm.contains("--signal=B:USR1@90\n"), "{slurm}");
+    let job = emit(&["kubernetes", "tiny.toml", "--image", "registry/steadfast:1", "--claim", "disk"]);
+    assert!(job.contains("completions: 6\n") && job.contains("values: [75]"), "{job}");
+    refused(path, &["sweep", "emit", "kubernetes", "tiny.toml"], &["--image", "--claim"]);
+    refused(path, &["sweep", "submit", "parallel", "tiny.toml"], &["sweep emit"]);
+
+    // The script itself runs the cells, here with the numbers that Slurm would set and a cluster that never preempts.
+    let tools = path.join("tools");
+    fs::create_dir(&tools).unwrap();
+    let sbatch = "#!/bin/bash\ncat > submitted.sh\nfor i in 0 1 2 3 4 5; do\n  SLURM_ARRAY_TASK_ID=$i bash submitted.sh >> log || \
+                  exit 1\ndone\necho '4711;here'\n";
+    fs::write(tools.join("sbatch"), sbatch).unwrap();
+    fs::set_permissions(tools.join("sbatch"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let submit = |tools: &Path| {
+        let paths = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+        seen(
+            &steadfast(path, &["sweep", "submit", "slurm", "tiny.toml"]).env("PATH", paths).output().unwrap(),
+        )
+    };
+    assert_eq!(submit(&tools), (0, "4711\n".to_owned(), String::new()));
+    succeed(path, &["sweep", "collect", "tiny.toml"]);
+    assert!(determined(&path.join("results/tiny")) == calm());
+    fs::write(tools.join("sbatch"), "#!/bin/bash\necho 'invalid partition' >&2\nexit 1\n").unwrap();
+    let (code, _, err) = submit(&tools);
+    assert!(code == 2 && err.contains("sbatch refuses") && err.contains("invalid partition"), "{err}");
+}
+
+/// A suite that varies options: one agent a point, in files, tables and figures.
+#[test]
+fn hyperparameters_are_searched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let suite = SUITE.replace("steps = 25600", "steps = 1280").replacen(
+        "} },",
+        "}, vary = { clip = [0.1, 0.2], learning_rate = { from = 1e-4, to = 1e-2, log = true } } },",
+        1,
+    );
+    fs::write(path.join("tiny.toml"), format!("search = {{ method = 'sobol', samples = 4 }}\n{suite}"))
+        .unwrap();
+    let plan = || succeed(path, &["sweep", "plan", "tiny.toml", "--print"]);
+    assert_eq!(plan(), plan(), "the same points");
+    succeed(path, &["sweep", "run", "tiny.toml", "--quiet"]);
+    let eval = fs::read_to_string(path.join("results/tiny/eval.csv")).unwrap();
+    assert_eq!(eval.lines().filter(|line| line.starts_with("ppo+clip=")).count(), 4 * 2 * 11);
+    let by = succeed(path, &["summary", "results/tiny", "--by", "clip", "--json"]);
+    let rows: serde_json::Value = serde_json::from_str(&by).unwrap();
+    let ppo: Vec<_> = rows.as_array().unwrap().iter().filter(|r| r["agent"] == "ppo+clip=0.1").collect();
+    assert_eq!((ppo.len(), ppo[0]["seeds"].as_u64()), (2, Some(4)));
+    refused(path, &["summary", "results/tiny", "--by", "lr"], &["no agent here varies 'lr'"]);
+    assert!(fs::read_to_string(path.join("results/tiny/curves.svg")).unwrap().contains("ppo+clip=0.1"));
+}

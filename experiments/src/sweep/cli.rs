@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 use super::cell::{self, Ending, Manner, divergence};
+use super::emit::{self, Engine};
 use super::plan::Manifest;
 use super::{collect, run, status};
 use crate::cli::{EXIT_FAILED, EXIT_TRY_AGAIN, note, one_line, print, seconds, stop_on_signals};
@@ -30,6 +31,10 @@ pub enum SweepCommands {
     Status(StatusArgs),
     /// Join the files of complete cells; summarise and plot
     Collect(CollectArgs),
+    /// Print the script with which an engine runs the cells
+    Emit(EmitArgs),
+    /// Hand that script to the engine; print the job's id
+    Submit(EmitArgs),
 }
 
 #[derive(Args)]
@@ -149,6 +154,16 @@ pub struct CollectArgs {
     mixed: bool,
 }
 
+#[derive(Args)]
+pub struct EmitArgs {
+    /// Engine
+    engine: Engine,
+    #[command(flatten)]
+    sweep: SweepArgs,
+    #[command(flatten)]
+    options: emit::Options,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -163,7 +178,19 @@ pub fn main(command: &SweepCommands) -> Result<ExitCode> {
             let (manifest, folder) = find(&args.sweep)?;
             join(&manifest, &folder, args.mixed)
         }
+        SweepCommands::Emit(args) => print(&script(args)?),
+        SweepCommands::Submit(args) if args.engine == Engine::Slurm => {
+            print(&format!("{}\n", emit::submit(&script(args)?)?))
+        }
+        SweepCommands::Submit(_) => {
+            bail!("only Slurm takes submissions from here; run what `sweep emit` prints")
+        }
     }
+}
+
+fn script(args: &EmitArgs) -> Result<String> {
+    let (manifest, folder) = find(&args.sweep)?;
+    emit::script(args.engine, &manifest, &folder, &args.options)
 }
 
 fn planned(args: &SuiteArgs) -> Result<(Manifest, PathBuf)> {

@@ -12,8 +12,10 @@ pub(crate) mod cell;
 pub(crate) mod claim;
 pub(crate) mod cli;
 pub(crate) mod collect;
+pub(crate) mod emit;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod space;
 pub(crate) mod status;
 
 /// Directory of a finished cell below the sweep's.
