@@ -19,7 +19,7 @@ use crate::stats::{
 use crate::summary::{Score, across};
 use crate::sweep;
 use crate::train::{self, Conduct, INTERRUPTED, Outcome, Status};
-use crate::{bench, inspect, plot, render, summary};
+use crate::{bench, export, inspect, plot, render, summary};
 use steadfast_agents::core::profile::{self, STAGES};
 
 /// Exit code of a training that diverged (its files stand).
@@ -53,10 +53,12 @@ enum Commands {
     Sweep(sweep::cli::SweepCommands),
     /// Play episodes with a trained policy
     Eval(EvalArgs),
-    /// Draw learning curves from any CSV with our columns (or SB3's monitor.csv)
-    Plot(PlotArgs),
+    /// Draw learning curves and comparisons from any CSV with our columns (or SB3's monitor.csv)
+    Plot(plot::cli::PlotArgs),
     /// Print final and area-under-curve scores with intervals
     Summary(SummaryArgs),
+    /// Write results in the formats of other tools
+    Export(export::ExportArgs),
     /// Measure speed
     Bench(bench::BenchArgs),
     /// Run the conformance checks on an environment
@@ -200,28 +202,6 @@ struct EvalArgs {
 }
 
 #[derive(Args)]
-struct PlotArgs {
-    /// CSV files, run directories or folders of sweeps
-    #[arg(required = true)]
-    paths: Vec<PathBuf>,
-    /// Figure to write, .svg or .png; may be repeated [default: curves.svg]
-    #[arg(long)]
-    out: Vec<PathBuf>,
-    /// Horizontal axis
-    #[arg(long, value_enum, default_value_t = plot::XAxis::Step)]
-    x: plot::XAxis,
-    /// Column to draw, of eval.csv, train.csv or episodes.csv [default: return_mean]
-    #[arg(long)]
-    y: Option<String>,
-    /// Draw in the terminal instead
-    #[arg(long)]
-    terminal: bool,
-    /// Heading
-    #[arg(long)]
-    title: Option<String>,
-}
-
-#[derive(Args)]
 struct SummaryArgs {
     /// CSV files, run directories or folders of sweeps
     #[arg(required = true)]
@@ -275,8 +255,9 @@ pub fn main() -> Result<ExitCode> {
         Commands::Train(args) => train(&args),
         Commands::Sweep(command) => sweep::cli::main(&command),
         Commands::Eval(args) => eval(&args),
-        Commands::Plot(args) => draw(&args),
+        Commands::Plot(args) => plot::cli::main(&args),
         Commands::Summary(args) => summarise(&args),
+        Commands::Export(args) => export::main(&args),
         Commands::Bench(args) => bench::main(&args),
         Commands::Check { env } => inspect::check(&env),
         Commands::Step { env, profile, mut env_set } => {
@@ -423,8 +404,12 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         ControlFlow::Continue(())
     });
     bar.finish_and_clear();
-    let (code, line) = closing(&outcome?, &directory);
+    let outcome = outcome?;
+    let (code, line) = closing(&outcome, &directory);
     if !args.quiet {
+        if let Outcome::Finished(result) = &outcome {
+            result.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+        }
         print(&line)?;
         if let Some(seconds) = profile::seconds() {
             print(&stages(&seconds))?;
@@ -510,27 +495,6 @@ fn eval(args: &EvalArgs) -> Result<ExitCode> {
         "{} on {}, {} episodes: return {:.2} ± {:.2} (std), {:.2} to {:.2}, length {:.1}\n",
         settings.label, settings.env, args.episodes, e.mean, e.std, e.min, e.max, e.length
     ))
-}
-
-fn draw(args: &PlotArgs) -> Result<ExitCode> {
-    let mut options = plot::Options { x: args.x, title: args.title.clone(), ..plot::Options::default() };
-    if let Some(y) = &args.y {
-        options.y.clone_from(y);
-    }
-    let (curves, warnings) = plot::curves(&args.paths, &options)?;
-    for warning in warnings {
-        note(&format!("warning: {warning}"));
-    }
-    if args.terminal {
-        return print(&plot::terminal(&curves, &options));
-    }
-    let default = [PathBuf::from("curves.svg")];
-    let targets = if args.out.is_empty() { &default[..] } else { &args.out[..] };
-    for path in targets {
-        plot::write(path, &curves, &options)?;
-        print(&format!("{}\n", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn summarise(args: &SummaryArgs) -> Result<ExitCode> {

@@ -4,6 +4,7 @@
 mod bench;
 pub mod checkpoint;
 pub mod cli;
+mod export;
 mod inspect;
 mod plot;
 mod record;
@@ -16,3 +17,4 @@ mod suite;
 mod summary;
 pub mod sweep;
 pub mod train;
+mod warn;

@@ -1,25 +1,138 @@
-//! Learning curves: what `steadfast plot` draws, as SVG, PNG or in the terminal.
+//! What `steadfast plot` draws, as SVG, PNG, PDF or in the terminal.
 //!
-//! One panel an environment, one line an agent: the interquartile mean (or mean) over seeds with its
-//! bootstrap interval as a band. The drawing is our own SVG, so the bytes depend on the data alone; a PNG
-//! is that SVG rendered with a font that is part of the binary, so it looks the same on every machine.
+//! Learning curves are here: one panel an environment, one line an agent, the interquartile mean (or mean) over seeds
+//! with its bootstrap interval as a band; the other [`Kind`]s are in `kinds.rs`. The drawing is our own SVG, so the bytes
+//! depend on the data alone; a PNG or PDF is that SVG rendered with a font that is part of the binary, so it looks the
+//! same on every machine.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+
+use resvg::{tiny_skia, usvg};
 
 use crate::stats::{self, Statistic};
 use crate::summary::read::{self, Run};
 
 mod axis;
+pub mod cli;
+mod kinds;
+mod pdf;
 mod svg;
 mod terminal;
 
-pub use svg::svg;
-pub use terminal::terminal;
-
 /// Points of a curve whose runs share no grid of steps.
 const POINTS: usize = 100;
+
+/// Kinds of figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// A column over training, a panel an environment
+    #[default]
+    Curves,
+    /// Interquartile mean over all environments over training
+    Aggregate,
+    /// Interquartile mean, median, mean and optimality gap over all environments
+    Intervals,
+    /// Share of runs above each score, over all environments
+    Profiles,
+    /// Probability that one agent beats another
+    Improvement,
+    /// Score against an option of the agents
+    Sensitivity,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Curves => "curves",
+            Self::Aggregate => "aggregate",
+            Self::Intervals => "intervals",
+            Self::Profiles => "profiles",
+            Self::Improvement => "improvement",
+            Self::Sensitivity => "sensitivity",
+        }
+    }
+}
+
+/// The texts of a figure.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    /// Heading.
+    pub title: Option<String>,
+    /// What the horizontal axes show.
+    pub x: String,
+    /// Labels of the horizontal axis show values divided by this.
+    pub unit: f64,
+    /// Ticks of the horizontal axis instead of round numbers.
+    pub ticks: Option<Vec<(f64, String)>>,
+    /// What the vertical axes show.
+    pub y: String,
+    /// What lines, bands and bars are, of how many seeds, and how they were evaluated.
+    pub caption: String,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        let none = String::new;
+        Self { title: None, x: none(), unit: 1.0, ticks: None, y: none(), caption: none() }
+    }
+}
+
+/// A panel of intervals.
+#[derive(Clone, Debug)]
+pub struct IntervalPanel {
+    /// Its heading.
+    pub title: String,
+    /// From the top.
+    pub rows: Vec<IntervalRow>,
+    /// Ends of the axis, with a line in the middle; the intervals decide where there are none.
+    pub range: Option<(f64, f64)>,
+}
+
+/// One interval.
+#[derive(Clone, Debug)]
+pub struct IntervalRow {
+    /// What it is of.
+    pub name: String,
+    /// The agent whose colour it has.
+    pub look: String,
+    /// Value and interval.
+    pub estimate: stats::across::Estimate,
+}
+
+/// A figure that only needs to be drawn.
+pub enum Figure {
+    /// Lines with bands, a panel an environment.
+    Lines(Vec<Curve>, Labels),
+    /// Intervals side by side.
+    Intervals(Vec<IntervalPanel>, Labels),
+}
+
+impl Figure {
+    fn labels_mut(&mut self) -> &mut Labels {
+        match self {
+            Self::Lines(_, labels) | Self::Intervals(_, labels) => labels,
+        }
+    }
+
+    /// As SVG.
+    pub fn svg(&self) -> String {
+        match self {
+            Self::Lines(curves, labels) => svg::lines(curves, labels),
+            Self::Intervals(panels, labels) => svg::intervals(panels, labels),
+        }
+    }
+
+    /// As text, if it is one of lines.
+    pub fn terminal(&self, color: bool) -> Option<String> {
+        match self {
+            Self::Lines(curves, labels) => Some(terminal::terminal(curves, labels, color)),
+            Self::Intervals(..) => None,
+        }
+    }
+}
 
 /// What the horizontal axis shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -42,18 +155,35 @@ pub struct Options {
     pub statistic: Statistic,
     /// Title above all panels.
     pub title: Option<String>,
-    /// Colours in [`terminal()`].
-    pub color: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let y = "return_mean".to_owned();
-        Self { x: XAxis::Step, y, statistic: Statistic::Iqm, title: None, color: false }
+        Self { x: XAxis::Step, y, statistic: Statistic::Iqm, title: None }
     }
 }
 
 impl Options {
+    /// The texts of a figure of `curves`.
+    pub fn labels(&self, curves: &[Curve]) -> Labels {
+        let longest = axis::bounds(curves.iter().flat_map(|c| &c.x)).1;
+        let (x, unit) = match self.x {
+            XAxis::Step => ("environment steps", 1.0),
+            XAxis::Wall if longest > 2.0 * 3600.0 => ("wall time (hours)", 3600.0),
+            XAxis::Wall if longest > 2.0 * 60.0 => ("wall time (minutes)", 60.0),
+            XAxis::Wall => ("wall time (seconds)", 1.0),
+        };
+        Labels {
+            title: self.title.clone(),
+            x: x.to_owned(),
+            unit,
+            ticks: None,
+            y: self.y_title(),
+            caption: self.caption(curves),
+        }
+    }
+
     fn y_title(&self) -> String {
         match self.y.as_str() {
             "return_mean" => "greedy evaluation return".to_owned(),
@@ -73,13 +203,21 @@ impl Options {
         };
         let least = curves.iter().map(|c| c.seeds).min().unwrap_or(0);
         let most = curves.iter().map(|c| c.seeds).max().unwrap_or(0);
-        match (least, most) {
+        let lines = match (least, most) {
             (_, 0 | 1) => "One seed: no interval.".to_owned(),
             (1, _) => format!(
                 "{statistic} over 1 to {most} seeds; bands where there are several: 95 % bootstrap interval."
             ),
             _ if least == most => format!("{statistic} over {most} seeds; bands: 95 % bootstrap interval."),
             _ => format!("{statistic} over {least} to {most} seeds; bands: 95 % bootstrap interval."),
+        };
+        let episodes = || curves.iter().filter_map(|c| c.episodes);
+        let (fewest, largest) =
+            (episodes().map(|e| e.0).min().unwrap_or(0), episodes().map(|e| e.1).max().unwrap_or(0));
+        match (fewest, largest) {
+            (_, 0) => lines,
+            (a, b) if a == b => format!("{lines} Evaluations: {a} greedy episodes."),
+            (a, b) => format!("{lines} Evaluations: {a} to {b} greedy episodes."),
         }
     }
 }
@@ -101,6 +239,8 @@ pub struct Curve {
     pub high: Vec<f64>,
     /// Number of seeds.
     pub seeds: usize,
+    /// Fewest and most episodes of the evaluations behind a point, where they are known.
+    pub episodes: Option<(u64, u64)>,
 }
 
 /// Reads and summarises the curves under `paths` (see [`read::runs`]), sorted by environment and agent.
@@ -121,6 +261,7 @@ pub fn curves(paths: &[PathBuf], options: &Options) -> Result<(Vec<Curve>, Vec<S
     if options.x == XAxis::Wall {
         use_wall_time(&mut runs, paths)?;
     }
+    let episodes = if options.y == "return_mean" { episodes(paths) } else { BTreeMap::new() };
     let mut curves = Vec::new();
     for group in runs.chunk_by(|a, b| a.env == b.env && a.agent == b.agent) {
         let (env, agent) = (group[0].env.clone(), group[0].agent.clone());
@@ -131,6 +272,7 @@ pub fn curves(paths: &[PathBuf], options: &Options) -> Result<(Vec<Curve>, Vec<S
         }
         let band = stats::band(&[values], options.statistic, stats::BAND_RESAMPLES, 0)
             .with_context(|| format!("{agent} on {env}: column '{}'", options.y))?;
+        let episodes = episodes.get(&(env.clone(), agent.clone())).copied();
         curves.push(Curve {
             env,
             agent,
@@ -139,6 +281,7 @@ pub fn curves(paths: &[PathBuf], options: &Options) -> Result<(Vec<Curve>, Vec<S
             low: band.low,
             high: band.high,
             seeds: group.len(),
+            episodes,
         });
     }
     if curves.is_empty() {
@@ -146,6 +289,19 @@ pub fn curves(paths: &[PathBuf], options: &Options) -> Result<(Vec<Curve>, Vec<S
         bail!("nothing to draw for column '{}': {why}", options.y);
     }
     Ok((curves, warnings))
+}
+
+/// Fewest and most episodes of an evaluation of each agent on each environment; files that do not say are left out.
+fn episodes(paths: &[PathBuf]) -> BTreeMap<(String, String), (u64, u64)> {
+    let mut found = BTreeMap::new();
+    for run in read::runs(paths, "episodes").unwrap_or_default() {
+        let (fewest, most) = found.entry((run.env, run.agent)).or_insert((u64::MAX, 0));
+        for episodes in run.y {
+            *fewest = (*fewest).min(episodes as u64);
+            *most = (*most).max(episodes as u64);
+        }
+    }
+    found
 }
 
 /// Drops values that cannot be drawn, and says so; false when nothing is left.
@@ -291,16 +447,24 @@ fn bins(runs: &[Run]) -> (Vec<f64>, Vec<Vec<f64>>) {
     ((0..count).map(middle).collect(), values)
 }
 
-/// Writes the figure to `path`, as its extension says: `.svg` or `.png`.
+/// Draws `curves` and writes the figure to `path` ([`save`]).
+///
+/// # Errors
+/// As [`save`].
+pub fn write(path: &Path, curves: &[Curve], options: &Options) -> Result<()> {
+    save(path, &svg::lines(curves, &options.labels(curves)))
+}
+
+/// Writes an SVG to `path`, as its extension says: `.svg`, `.png` or `.pdf`.
 ///
 /// # Errors
 /// For another extension, and when the file cannot be written.
-pub fn write(path: &Path, curves: &[Curve], options: &Options) -> Result<()> {
-    let text = svg(curves, options);
+pub fn save(path: &Path, svg: &str) -> Result<()> {
     let bytes = match path.extension().and_then(|e| e.to_str()).map(str::to_lowercase).as_deref() {
-        Some("svg") => text.into_bytes(),
-        Some("png") => png(&text)?,
-        _ => bail!("{}: a figure is .svg or .png", path.display()),
+        Some("svg") => svg.as_bytes().to_vec(),
+        Some("png") => png(&parsed(svg)?)?,
+        Some("pdf") => pdf::pdf(&parsed(svg)?)?,
+        _ => bail!("{}: a figure is .svg, .png or .pdf", path.display()),
     };
     // First beside it, so that there is never half a figure.
     let mut draft = path.as_os_str().to_owned();
@@ -312,20 +476,23 @@ pub fn write(path: &Path, curves: &[Curve], options: &Options) -> Result<()> {
     written.with_context(|| format!("cannot write {}; does its folder exist?", path.display()))
 }
 
-/// Renders an SVG at twice its size with the bundled font.
-fn png(svg: &str) -> Result<Vec<u8>> {
-    use resvg::{tiny_skia, usvg};
-    const SCALE: f32 = 2.0;
+/// An SVG with its text as outlines of the bundled font.
+fn parsed(svg: &str) -> Result<usvg::Tree> {
     let mut options = usvg::Options { font_family: svg::FONT.to_owned(), ..usvg::Options::default() };
     for font in [notosans::REGULAR_TTF, notosans::BOLD_TTF] {
         options.fontdb_mut().load_font_data(font.to_vec());
     }
-    let tree = usvg::Tree::from_str(svg, &options).context("the figure is not valid SVG")?;
+    usvg::Tree::from_str(svg, &options).context("the figure is not valid SVG")
+}
+
+/// Renders a figure at twice its size.
+fn png(tree: &usvg::Tree) -> Result<Vec<u8>> {
+    const SCALE: f32 = 2.0;
     let side = |length: f32| (length * SCALE).ceil() as u32;
     let (width, height) = (side(tree.size().width()), side(tree.size().height()));
     let mut image = tiny_skia::Pixmap::new(width, height)
         .ok_or_else(|| anyhow!("a figure of {width} x {height} pixels is too large; write .svg"))?;
-    resvg::render(&tree, tiny_skia::Transform::from_scale(SCALE, SCALE), &mut image.as_mut());
+    resvg::render(tree, tiny_skia::Transform::from_scale(SCALE, SCALE), &mut image.as_mut());
     image.encode_png().context("cannot encode the figure")
 }
 

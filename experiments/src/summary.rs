@@ -141,6 +141,16 @@ fn warn_about(agent: &[Run], all_seeds: &BTreeSet<u64>, warnings: &mut Vec<Strin
         let missing = missing.join(", ");
         warnings.push(format!("{place}: no seed {missing}, which other agents have on this environment"));
     }
+    for (i, run) in agent.iter().enumerate() {
+        // Evaluations that never vary may well agree.
+        let varies = run.y.iter().any(|y| *y != run.y[0]);
+        if let Some(twin) = agent[..i].iter().find(|other| varies && other.y == run.y) {
+            let (a, b) = (twin.seed, run.seed);
+            warnings.push(format!(
+                "{place}: seeds {a} and {b} have the same evaluations; they are one run: check how the seed is passed on"
+            ));
+        }
+    }
     let last = |run: &Run| run.x.last().map_or(0, |x| *x as u64);
     let longest = agent.iter().map(last).max().unwrap_or(0);
     for run in agent {
@@ -364,6 +374,22 @@ mod tests {
         has("b on E: no seed 0, 1, 2, 3");
         has("b on E, seed 9: 1 evaluations without a return");
         has("a on E: 4 seeds; use at least 5");
+    }
+
+    #[test]
+    fn seeds_that_are_the_same_run_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = suite(folder.path(), 5, |a, _, seed, i| {
+            let seed = if a == 0 { seed % 4 } else { seed };
+            if a == 1 { 500.0 } else { (seed * 10 + i) as f64 }
+        });
+        let (_, warnings) = summarise(&[path]).unwrap();
+        // Constant evaluations, as at an optimum, are no sign.
+        assert_eq!(warnings.len(), 2, "{warnings:#?}");
+        assert!(
+            warnings[0].starts_with("mdpo on Hopper-v5: seeds 0 and 4 have the same evaluations"),
+            "{warnings:?}"
+        );
     }
 
     #[test]

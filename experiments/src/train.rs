@@ -19,6 +19,7 @@ use crate::record::{
 };
 use crate::settings::{RunSettings, env_maker};
 use crate::sweep::claim::LEASE;
+use crate::warn::{self, Rows};
 
 /// Set by SIGINT, SIGTERM, SIGHUP and SIGUSR1: checkpoint and stop at the next iteration.
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -64,6 +65,9 @@ pub struct RunResult {
     /// Times that the simulation of a training environment ran away and was put back to its start.
     #[serde(default)]
     pub divergences: u64,
+    /// Signs that something went wrong, each with what to try.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Seconds of computing.
     pub wall_s: f64,
     /// Version of the binary.
@@ -311,12 +315,14 @@ pub fn run(
             saved = Instant::now();
         }
         if let Some((status, reason)) = finished {
+            let rows = Rows::read(directory, session.envs.steps())?;
             let result = RunResult {
                 status,
                 reason,
                 step: session.envs.steps(),
                 return_mean: session.last_return,
                 divergences: session.envs.divergences(),
+                warnings: warn::warnings(settings, &rows),
                 wall_s: session.wall(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             };

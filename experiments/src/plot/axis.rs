@@ -1,6 +1,6 @@
 //! Numbers on axes: round ticks, short labels, names and units.
 
-use super::{Curve, Options, XAxis};
+use super::{Curve, Labels};
 
 /// One axis: its range, its ticks and their labels.
 pub(super) struct Axis {
@@ -29,11 +29,22 @@ impl Axis {
 }
 
 /// The horizontal axis of a panel, from 0 where the curves start near it.
-pub(super) fn x_axis(panel: &[Curve], count: usize, unit: f64) -> Axis {
+pub(super) fn x_axis(panel: &[Curve], count: usize, labels: &Labels) -> Axis {
+    if let Some(ticks) = &labels.ticks {
+        let (low, high) = bounds(ticks.iter().map(|t| &t.0));
+        let (low, high) = widened(low, high, 0.04);
+        return Axis { low, high, ticks: ticks.clone() };
+    }
     let (low, high) = bounds(panel.iter().flat_map(|c| &c.x));
     let low = if low > 0.0 && low < 0.25 * high { 0.0 } else { low };
     let (low, high) = if high > low { (low, high) } else { widened(low, high, 0.05) };
-    Axis::new(low, high, count, unit, 1e3)
+    Axis::new(low, high, count, labels.unit, 1e3)
+}
+
+/// The horizontal axis of intervals that cover `low..=high`.
+pub(super) fn interval_axis(low: f64, high: f64, count: usize) -> Axis {
+    let (low, high) = widened(low, high, 0.06);
+    Axis::new(low, high, count, 1.0, 1e4)
 }
 
 /// The vertical axis of a panel: lines and bands with a margin.
@@ -45,18 +56,7 @@ pub(super) fn y_axis(panel: &[Curve], count: usize) -> Axis {
     Axis::new(low, high, count, 1.0, kilo)
 }
 
-/// Title of the horizontal axes and the unit of their labels.
-pub(super) fn x_title(curves: &[Curve], options: &Options) -> (&'static str, f64) {
-    let longest = bounds(curves.iter().flat_map(|c| &c.x)).1;
-    match options.x {
-        XAxis::Step => ("environment steps", 1.0),
-        XAxis::Wall if longest > 2.0 * 3600.0 => ("wall time (hours)", 3600.0),
-        XAxis::Wall if longest > 2.0 * 60.0 => ("wall time (minutes)", 60.0),
-        XAxis::Wall => ("wall time (seconds)", 1.0),
-    }
-}
-
-fn bounds<'a>(values: impl Iterator<Item = &'a f64>) -> (f64, f64) {
+pub(super) fn bounds<'a>(values: impl Iterator<Item = &'a f64>) -> (f64, f64) {
     // Figures have no place for larger numbers, and sums of these stay finite.
     let kept = values.filter(|v| v.is_finite()).map(|v| v.clamp(-1e300, 1e300));
     let (low, high) = kept.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
@@ -170,9 +170,10 @@ mod tests {
         for value in [0.0, 5.0, -1e-12, 1e9, 1e300, -1e308] {
             let curve =
                 Curve { x: vec![value], centre: vec![value], low: vec![value], high: vec![value], ..flat() };
-            for axis in
-                [x_axis(std::slice::from_ref(&curve), 5, 1.0), y_axis(std::slice::from_ref(&curve), 5)]
-            {
+            for axis in [
+                x_axis(std::slice::from_ref(&curve), 5, &Labels::default()),
+                y_axis(std::slice::from_ref(&curve), 5),
+            ] {
                 assert!(axis.high > axis.low && !axis.ticks.is_empty(), "{value}");
             }
         }
@@ -188,6 +189,7 @@ mod tests {
             low: none(),
             high: none(),
             seeds: 1,
+            episodes: None,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::axis::{Axis, agents, trimmed, x_axis, x_title, y_axis};
-use super::{Curve, Options};
+use super::axis::{Axis, agents, bounds, interval_axis, trimmed, x_axis, y_axis};
+use super::{Curve, IntervalPanel, Labels};
 
 /// The font of figures; a viewer without it takes the next in the list.
 pub(super) const FONT: &str = "Noto Sans";
@@ -31,26 +31,27 @@ const DASHES: [&str; 3] = ["", "7 2.5", "2.5 2"];
 const MARKERS: usize = 5;
 
 /// Draws `curves`, one panel an environment, a shared legend, and a foot line about seeds and interval.
-pub fn svg(curves: &[Curve], options: &Options) -> String {
+pub fn lines(curves: &[Curve], labels: &Labels) -> String {
     let panels: Vec<&[Curve]> = curves.chunk_by(|a, b| a.env == b.env).collect();
     let names = agents(curves);
-    let (x_title, unit) = x_title(curves, options);
+    let looks = looks(&names);
     let columns = match panels.len() {
         0 | 1 => 1,
         2 | 4 => 2,
         _ => 3,
     };
     let (width, height, ticks) = if columns == 1 { (520.0, 310.0, 6) } else { (300.0, 190.0, 5) };
-    let axes: Vec<(Axis, Axis)> = panels.iter().map(|p| (x_axis(p, ticks, unit), y_axis(p, ticks))).collect();
-    let labels = axes.iter().flat_map(|(_, y)| &y.ticks).map(|(_, label)| text_width(label, TICK_SIZE));
-    let label_width = labels.fold(20.0, f64::max) + 8.0;
+    let axes: Vec<(Axis, Axis)> =
+        panels.iter().map(|p| (x_axis(p, ticks, labels), y_axis(p, ticks))).collect();
+    let widths = axes.iter().flat_map(|(_, y)| &y.ticks).map(|(_, label)| text_width(label, TICK_SIZE));
+    let label_width = widths.fold(20.0, f64::max) + 8.0;
 
     // Left to right: edge, vertical title, then for each column labels, panel, gap.
     let left = EDGE + TEXT_SIZE + 10.0;
     let pitch_x = label_width + width + GAP;
     let total_width = left + columns as f64 * pitch_x - GAP + EDGE + 8.0;
     // Top to bottom: edge, title, rows of (panel title, panel, labels), horizontal title, legend, foot line.
-    let top = EDGE + if options.title.is_some() { TITLE_SIZE + 16.0 } else { 0.0 };
+    let top = EDGE + if labels.title.is_some() { TITLE_SIZE + 16.0 } else { 0.0 };
     let pitch_y = TITLE_SIZE + 10.0 + height + TICK_SIZE + 8.0 + GAP;
     let rows = panels.len().div_ceil(columns).max(1);
     let panels_end = top + rows as f64 * pitch_y - GAP;
@@ -60,29 +61,12 @@ pub fn svg(curves: &[Curve], options: &Options) -> String {
     let text_space = 2.0 * (total_width - EDGE - middle);
     let legend = legend_rows(&names, text_space);
     let legend_y = x_title_y + 12.0;
-    let caption = wrapped(&options.caption(curves), TICK_SIZE, text_space);
+    let caption = wrapped(&labels.caption, TICK_SIZE, text_space);
     let caption_y = legend_y + legend.len() as f64 * LEGEND_ROW + TICK_SIZE + 8.0;
     let total_height = caption_y + (caption.len() as f64 - 1.0) * 1.4 * TICK_SIZE + EDGE;
 
-    let mut page = Page(String::new());
-    let (w, h) = (num(total_width), num(total_height));
-    page.line(&format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" \
-         font-family=\"'{FONT}', {FALLBACKS}\">"
-    ));
-    page.line("<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
-    if let Some(title) = &options.title {
-        let title = fitted(title, 1.15 * TITLE_SIZE, text_space);
-        page.text(
-            middle,
-            EDGE + TITLE_SIZE,
-            "middle",
-            1.15 * TITLE_SIZE,
-            INK,
-            " font-weight=\"bold\"",
-            &title,
-        );
-    }
+    let mut page = Page::new(total_width, total_height);
+    page.title(labels, middle, text_space);
     for (i, (panel, (x, y))) in panels.iter().zip(&axes).enumerate() {
         let frame = Frame {
             left: left + (i % columns) as f64 * pitch_x + label_width,
@@ -92,17 +76,17 @@ pub fn svg(curves: &[Curve], options: &Options) -> String {
             x,
             y,
         };
-        draw_panel(&mut page, i, &frame, panel, &names);
+        draw_panel(&mut page, i, &frame, panel, &names, &looks);
     }
-    page.text(middle, x_title_y, "middle", TEXT_SIZE, INK, "", x_title);
+    page.text(middle, x_title_y, "middle", TEXT_SIZE, INK, "", &labels.x);
     let (x, y) = (EDGE + TEXT_SIZE - 3.0, top + (panels_end - top) / 2.0);
     let turned = format!(" transform=\"rotate(-90 {} {})\"", num(x), num(y));
-    page.text(x, y, "middle", TEXT_SIZE, INK, &turned, &options.y_title());
+    page.text(x, y, "middle", TEXT_SIZE, INK, &turned, &labels.y);
     for (row, (items, row_width)) in legend.iter().enumerate() {
         let y = legend_y + (row as f64 + 0.5) * LEGEND_ROW;
         let mut x = (middle - row_width / 2.0).max(EDGE);
         for &agent in items {
-            let style = Style::of(agent);
+            let style = Style::of(looks[agent]);
             let patch = format!(
                 "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"12\" fill=\"{}\" fill-opacity=\"0.18\"/>",
                 num(x),
@@ -120,11 +104,130 @@ pub fn svg(curves: &[Curve], options: &Options) -> String {
             x += legend_item(names[agent]);
         }
     }
-    for (i, line) in caption.iter().enumerate() {
-        page.text(middle, caption_y + i as f64 * 1.4 * TICK_SIZE, "middle", TICK_SIZE, FAINT, "", line);
+    page.foot(&caption, middle, caption_y)
+}
+
+/// Height of a row of intervals.
+const ROW: f64 = 27.0;
+
+/// Draws intervals: panels side by side, a row an agent or a pair of agents, its name on the left.
+pub fn intervals(panels: &[IntervalPanel], labels: &Labels) -> String {
+    let columns = panels.len().clamp(1, 4);
+    let width = if columns == 1 { 380.0 } else { 190.0 };
+    let mut names: Vec<&str> = panels.iter().flat_map(|p| &p.rows).map(|r| r.look.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let looks = looks(&names);
+    let rows = panels.iter().map(|p| p.rows.len()).max().unwrap_or(1);
+    let row_names =
+        panels.iter().flat_map(|p| &p.rows).map(|r| text_width(&r.name, TEXT_SIZE).min(LONGEST_NAME));
+    let label_width = row_names.fold(20.0, f64::max) + 12.0;
+    let (height, left) = (rows as f64 * ROW + 6.0, EDGE + label_width);
+    let total_width = left + columns as f64 * (width + GAP) - GAP + EDGE + 12.0;
+    let top = EDGE + if labels.title.is_some() { TITLE_SIZE + 16.0 } else { 0.0 } + TITLE_SIZE + 10.0;
+    let middle = (left + total_width - EDGE) / 2.0;
+    let x_title_y = top + height + TICK_SIZE + 8.0 + TEXT_SIZE + 10.0;
+    // The foot may use the whole width.
+    let caption = wrapped(&labels.caption, TICK_SIZE, total_width - 2.0 * EDGE);
+    let caption_y = x_title_y + TICK_SIZE + 14.0;
+    let total_height = caption_y + (caption.len() as f64 - 1.0) * 1.4 * TICK_SIZE + EDGE;
+
+    let mut page = Page::new(total_width, total_height);
+    page.title(labels, total_width / 2.0, total_width - 2.0 * EDGE);
+    for (i, panel) in panels.iter().enumerate() {
+        let ends = panel.rows.iter().flat_map(|r| [&r.estimate.low, &r.estimate.high, &r.estimate.value]);
+        let (low, high) = panel.range.unwrap_or_else(|| bounds(ends));
+        let x = interval_axis(low, high, if columns == 1 { 6 } else { 4 });
+        let left = left + i as f64 * (width + GAP);
+        let at = |value: f64| left + x.share(value) * width;
+        let bottom = top + height;
+        for (value, label) in &x.ticks {
+            page.rule((at(*value), top), (at(*value), bottom), GRID);
+            page.rule((at(*value), bottom), (at(*value), bottom + 4.0), INK);
+            page.text(at(*value), bottom + TICK_SIZE + 6.0, "middle", TICK_SIZE, INK, "", label);
+        }
+        if let Some((low, high)) = panel.range {
+            let middle = at((low + high) / 2.0);
+            page.rule((middle, top), (middle, bottom), FAINT);
+        }
+        page.text(
+            left + width / 2.0,
+            top - 8.0,
+            "middle",
+            TITLE_SIZE,
+            INK,
+            " font-weight=\"bold\"",
+            &panel.title,
+        );
+        for (row, r) in panel.rows.iter().enumerate() {
+            let y = top + 3.0 + (row as f64 + 0.5) * ROW;
+            let place = names.iter().position(|name| *name == r.look).unwrap_or(0);
+            let color = Style::of(looks[place]).color;
+            if i == 0 {
+                let name = fitted(&r.name, TEXT_SIZE, LONGEST_NAME);
+                page.text(left - 10.0, y + 0.36 * TEXT_SIZE, "end", TEXT_SIZE, INK, "", &name);
+            }
+            let (a, b, v) = (at(r.estimate.low), at(r.estimate.high), at(r.estimate.value));
+            page.line(&format!(
+                "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"14\" fill=\"{color}\" fill-opacity=\"0.4\"/>",
+                num(a),
+                num(y - 7.0),
+                num((b - a).max(0.5))
+            ));
+            page.line(&format!(
+                "<path d=\"M{0} {1}L{0} {2}\" stroke=\"{color}\" stroke-width=\"2.6\"/>",
+                num(v),
+                num(y - 9.0),
+                num(y + 9.0)
+            ));
+        }
+        page.rule((left, bottom), (left + width, bottom), INK);
+        page.rule((left, top), (left, bottom), INK);
     }
-    page.line("</svg>");
-    page.0
+    page.text(middle, x_title_y, "middle", TEXT_SIZE, INK, "", &labels.x);
+    page.foot(&caption, total_width / 2.0, caption_y)
+}
+
+/// Looks that the agents of the suite have in every figure.
+const KNOWN: [(&str, usize); 13] = [
+    ("mdpo", 0),
+    ("ppo", 1),
+    ("trpo", 2),
+    ("sac", 3),
+    ("mdpo_off", 4),
+    ("hyperpp", 5),
+    ("hatrpo", 6),
+    ("random", 7),
+    ("matrl", 8),
+    ("mappo", 9),
+    ("ippo", 10),
+    ("itrpo", 11),
+    ("happo", 12),
+];
+const LOOKS: usize = COLORS.len() * DASHES.len();
+
+/// The look of each agent: the known one, or else one that its name decides, so that an agent looks the same in every
+/// figure; where two meet, the later name takes the next free look, of another colour if there is one.
+pub(super) fn looks(names: &[&str]) -> Vec<usize> {
+    let known = |name: &str| KNOWN.iter().find(|(k, _)| *k == name).map(|(_, look)| *look);
+    let mut taken: Vec<usize> = names.iter().filter_map(|name| known(name)).collect();
+    let mut looks = Vec::with_capacity(names.len());
+    for name in names {
+        let look = known(name).unwrap_or_else(|| {
+            // FNV-1a.
+            let hash = name
+                .bytes()
+                .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+            let first = (hash >> 16) as usize % LOOKS;
+            let mut order = (0..LOOKS).map(|i| (first + i) % LOOKS);
+            let colors = |look: &usize| taken.iter().all(|t| t % COLORS.len() != look % COLORS.len());
+            let free = order.clone().find(colors).or_else(|| order.find(|look| !taken.contains(look)));
+            free.unwrap_or(first)
+        });
+        taken.push(look);
+        looks.push(look);
+    }
+    looks
 }
 
 /// Where a panel lies and what its sides mean.
@@ -147,7 +250,14 @@ impl Frame<'_> {
     }
 }
 
-fn draw_panel(page: &mut Page, index: usize, frame: &Frame, panel: &[Curve], names: &[&str]) {
+fn draw_panel(
+    page: &mut Page,
+    index: usize,
+    frame: &Frame,
+    panel: &[Curve],
+    names: &[&str],
+    looks: &[usize],
+) {
     let &Frame { left, top, width, height, .. } = frame;
     let (right, bottom) = (left + width, top + height);
     for (value, label) in &frame.y.ticks {
@@ -171,7 +281,8 @@ fn draw_panel(page: &mut Page, index: usize, frame: &Frame, panel: &[Curve], nam
         "<clipPath id=\"panel{index}\"><rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\"/></clipPath>"
     ));
     page.line(&format!("<g clip-path=\"url(#panel{index})\">"));
-    let style = |curve: &Curve| Style::of(names.iter().position(|n| *n == curve.agent).unwrap_or(0));
+    let place = |curve: &Curve| names.iter().position(|n| *n == curve.agent).unwrap_or(0);
+    let style = |curve: &Curve| Style::of(looks[place(curve)]);
     // All bands lie below all lines.
     for curve in panel.iter().filter(|curve| curve.seeds > 1) {
         let upper = curve.x.iter().zip(&curve.high);
@@ -186,19 +297,19 @@ fn draw_panel(page: &mut Page, index: usize, frame: &Frame, panel: &[Curve], nam
     }
     let lines = panel.iter().map(|curve| {
         let line = curve.x.iter().zip(&curve.centre).map(|(x, y)| (frame.at_x(*x), frame.at_y(*y)));
-        (style(curve), line.collect::<Vec<_>>())
+        (place(curve), style(curve), line.collect::<Vec<_>>())
     });
-    let lines: Vec<(Style, Vec<(f64, f64)>)> = lines.collect();
-    for (style, line) in &lines {
+    let lines: Vec<(usize, Style, Vec<(f64, f64)>)> = lines.collect();
+    for (_, style, line) in &lines {
         page.curve(line, style);
     }
     page.line("</g>");
     page.rule((left, top), (left, bottom), INK);
     page.rule((left, bottom), (right, bottom), INK);
-    for (style, line) in &lines {
+    for (place, style, line) in &lines {
         // About six markers a line, at other points for each agent, so that they do not hide each other.
         let every = line.len().div_ceil(6).max(1);
-        for (x, y) in line.iter().skip(style.index * every / names.len().max(1) % every).step_by(every) {
+        for (x, y) in line.iter().skip(place * every / names.len().max(1) % every).step_by(every) {
             page.marker(*x, *y, style);
         }
     }
@@ -221,6 +332,36 @@ impl Style {
 struct Page(String);
 
 impl Page {
+    /// A white page of that size.
+    fn new(width: f64, height: f64) -> Self {
+        let mut page = Self(String::new());
+        let (w, h) = (num(width), num(height));
+        page.line(&format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" \
+             font-family=\"'{FONT}', {FALLBACKS}\">"
+        ));
+        page.line("<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
+        page
+    }
+
+    /// The heading, if there is one.
+    fn title(&mut self, labels: &Labels, middle: f64, space: f64) {
+        if let Some(title) = &labels.title {
+            let size = 1.15 * TITLE_SIZE;
+            let title = fitted(title, size, space);
+            self.text(middle, EDGE + TITLE_SIZE, "middle", size, INK, " font-weight=\"bold\"", &title);
+        }
+    }
+
+    /// The lines at the foot; the page is then complete.
+    fn foot(mut self, caption: &[String], middle: f64, y: f64) -> String {
+        for (i, line) in caption.iter().enumerate() {
+            self.text(middle, y + i as f64 * 1.4 * TICK_SIZE, "middle", TICK_SIZE, FAINT, "", line);
+        }
+        self.line("</svg>");
+        self.0
+    }
+
     fn line(&mut self, element: &str) {
         self.0.push_str(element);
         self.0.push('\n');

@@ -1,7 +1,8 @@
 //! The figure as text: Braille dots, eight to a character, so a panel is 136 x 60 dots.
 
-use super::axis::{Axis, agents, x_axis, x_title, y_axis};
-use super::{Curve, Options};
+use super::axis::{Axis, agents, x_axis, y_axis};
+use super::svg::looks;
+use super::{Curve, Labels};
 
 /// Characters of a panel, without its labels.
 const WIDTH: usize = 68;
@@ -12,39 +13,35 @@ const MARGIN: usize = 9;
 const COLORS: [u8; 8] = [33, 202, 36, 176, 214, 117, 185, 250];
 
 /// Draws `curves` one panel an environment, without bands. Letters on the lines tell agents apart, and with
-/// [`Options::color`] colours do too.
-pub fn terminal(curves: &[Curve], options: &Options) -> String {
+/// `color` colours do too.
+pub fn terminal(curves: &[Curve], labels: &Labels, color: bool) -> String {
     let names = agents(curves);
-    let (x_title, unit) = x_title(curves, options);
+    let looks = looks(&names);
     let mut out = String::new();
     for panel in curves.chunk_by(|a, b| a.env == b.env) {
-        let (x, y) = (x_axis(panel, 5, unit), y_axis(panel, 4));
+        let (x, y) = (x_axis(panel, 5, labels), y_axis(panel, 4));
         let mut canvas = Canvas::new();
         for curve in panel {
             let agent = names.iter().position(|name| *name == curve.agent).unwrap_or(0);
             canvas.curve(curve, agent, names.len(), (&x, &y));
         }
-        out.push_str(&format!("{}{}: {}\n", " ".repeat(MARGIN), panel[0].env, options.y_title()));
+        out.push_str(&format!("{}{}: {}\n", " ".repeat(MARGIN), panel[0].env, labels.y));
         for row in 0..HEIGHT {
             let labels = y.ticks.iter().filter(|(value, _)| place(&y, *value, HEIGHT) == HEIGHT - 1 - row);
             let label = labels.map(|(_, label)| label.as_str()).next().unwrap_or("");
             let side = if label.is_empty() { '│' } else { '┤' };
             out.push_str(&format!("{label:>width$} {side}", width = MARGIN - 2));
-            canvas.row(row, options.color, &mut out);
+            canvas.row(row, color.then_some(&looks), &mut out);
             out.push('\n');
         }
         out.push_str(&format!("{}└{}\n", " ".repeat(MARGIN - 1), "─".repeat(WIDTH)));
-        out.push_str(&format!("{}\n{:>end$}\n\n", x_labels(&x), x_title, end = MARGIN + WIDTH));
+        out.push_str(&format!("{}\n{:>end$}\n\n", x_labels(&x), labels.x, end = MARGIN + WIDTH));
     }
     for (agent, name) in names.iter().enumerate() {
-        let key = painted(&letter(agent).to_string(), agent, options.color);
+        let key = painted(&letter(agent).to_string(), color.then_some(looks[agent]));
         out.push_str(&format!("{}{key} {name}\n", " ".repeat(MARGIN)));
     }
-    out.push_str(&format!(
-        "{}{}\n",
-        " ".repeat(MARGIN),
-        options.caption(curves).replace("; bands", "; not drawn")
-    ));
+    out.push_str(&format!("{}{}\n", " ".repeat(MARGIN), labels.caption.replace("; bands", "; not drawn")));
     out
 }
 
@@ -72,8 +69,11 @@ fn letter(agent: usize) -> char {
     char::from(b'a' + (agent % 26) as u8)
 }
 
-fn painted(text: &str, agent: usize, color: bool) -> String {
-    if color { format!("\x1b[38;5;{}m{text}\x1b[0m", COLORS[agent % COLORS.len()]) } else { text.to_owned() }
+fn painted(text: &str, look: Option<usize>) -> String {
+    match look {
+        Some(look) => format!("\x1b[38;5;{}m{text}\x1b[0m", COLORS[look % COLORS.len()]),
+        None => text.to_owned(),
+    }
 }
 
 /// Dots of one character, the letter on it, and the agent drawn last.
@@ -124,7 +124,7 @@ impl Canvas {
         }
     }
 
-    fn row(&self, row: usize, color: bool, out: &mut String) {
+    fn row(&self, row: usize, looks: Option<&Vec<usize>>, out: &mut String) {
         for character in &self.0[row * WIDTH..(row + 1) * WIDTH] {
             let text = match character {
                 Character { letter: true, agent, .. } => letter(*agent),
@@ -134,7 +134,7 @@ impl Canvas {
                 }
                 Character { dots, .. } => char::from_u32(0x2800 + u32::from(*dots)).unwrap_or(' '),
             };
-            out.push_str(&painted(&text.to_string(), character.agent, color));
+            out.push_str(&painted(&text.to_string(), looks.map(|looks| looks[character.agent])));
         }
     }
 }

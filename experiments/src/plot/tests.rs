@@ -4,6 +4,15 @@ use proptest::prelude::*;
 use resvg::usvg;
 
 use super::*;
+use crate::summary::Score;
+
+fn svg(curves: &[Curve], options: &Options) -> String {
+    svg::lines(curves, &options.labels(curves))
+}
+
+fn terminal(curves: &[Curve], options: &Options, color: bool) -> String {
+    terminal::terminal(curves, &options.labels(curves), color)
+}
 
 const EVAL: &str = "agent,env,seed,step,episodes,return_mean\n";
 
@@ -45,6 +54,7 @@ fn example(envs: &[&str], agents: &[&str], points: usize, scale: f64) -> Vec<Cur
                 low,
                 high,
                 seeds: 5,
+                episodes: None,
             });
         }
     }
@@ -202,29 +212,55 @@ fn no_text_is_clipped_or_overlaps() {
                 let title = (panels % 2 == 0).then(|| format!("A title: {long} {long}"));
                 let options = Options { title, ..Options::default() };
                 let tree = parsed(&svg(&example(&envs[..panels], agents, 21, scale), &options));
-                let mut found = Vec::new();
-                texts(tree.root(), &mut found);
-                assert!(found.len() >= 8 * panels + agents.len(), "{found:?}");
-                let page =
-                    usvg::Rect::from_xywh(2.0, 2.0, tree.size().width() - 4.0, tree.size().height() - 4.0);
-                let page = page.unwrap();
-                for (i, (text, place)) in found.iter().enumerate() {
-                    let inside = place.left() >= page.left()
-                        && place.right() <= page.right()
-                        && place.top() >= page.top()
-                        && place.bottom() <= page.bottom();
-                    assert!(inside, "'{text}' of {panels} panels, scale {scale}: {place:?} on {page:?}");
-                    for (other, there) in &found[i + 1..] {
-                        let apart = place.right() <= there.left()
-                            || there.right() <= place.left()
-                            || place.bottom() <= there.top()
-                            || there.bottom() <= place.top();
-                        assert!(apart, "'{text}' and '{other}' overlap, scale {scale}: {place:?} {there:?}");
-                    }
-                }
+                assert!(texts_are_apart(&tree) >= 8 * panels + agents.len());
             }
         }
     }
+    for agents in [&["ppo"][..], &["mdpo", "ppo", "trpo"], &many, &[long, "x"]] {
+        for panels in 1..=4 {
+            let row = |(i, name): (usize, &&str)| {
+                let value = 0.3 + 0.1 * i as f64;
+                let estimate = stats::across::Estimate { value, low: value - 0.2, high: value + 0.1 };
+                IntervalRow { name: (*name).to_owned(), look: (*name).to_owned(), estimate }
+            };
+            let panel = IntervalPanel {
+                title: "optimality gap".to_owned(),
+                rows: agents.iter().enumerate().map(row).collect(),
+                range: (panels == 1).then_some((0.0, 1.0)),
+            };
+            let labels = Labels {
+                title: Some(long.to_owned()),
+                x: "normalised score (of the optimality gap, lower is better)".to_owned(),
+                caption: "5 environments x 5 seeds; ".repeat(5),
+                ..Labels::default()
+            };
+            let tree = parsed(&svg::intervals(&vec![panel; panels], &labels));
+            assert!(texts_are_apart(&tree) >= 3 * panels + agents.len());
+        }
+    }
+}
+
+/// Number of texts, all of which lie on the page and none on another.
+fn texts_are_apart(tree: &usvg::Tree) -> usize {
+    let mut found = Vec::new();
+    texts(tree.root(), &mut found);
+    let page =
+        usvg::Rect::from_xywh(2.0, 2.0, tree.size().width() - 4.0, tree.size().height() - 4.0).unwrap();
+    for (i, (text, place)) in found.iter().enumerate() {
+        let inside = place.left() >= page.left()
+            && place.right() <= page.right()
+            && place.top() >= page.top()
+            && place.bottom() <= page.bottom();
+        assert!(inside, "'{text}': {place:?} on {page:?}");
+        for (other, there) in &found[i + 1..] {
+            let apart = place.right() <= there.left()
+                || there.right() <= place.left()
+                || place.bottom() <= there.top()
+                || there.bottom() <= place.top();
+            assert!(apart, "'{text}' and '{other}' overlap: {place:?} {there:?}");
+        }
+    }
+    found.len()
 }
 
 #[test]
@@ -249,13 +285,166 @@ fn figures_name_what_they_show() {
 }
 
 #[test]
-fn agents_keep_their_looks_in_every_panel() {
-    let mut curves = example(&["A", "B"], &["x", "y"], 5, 1.0);
+fn agents_keep_their_looks_in_every_panel_and_figure() {
+    let mut curves = example(&["A", "B"], &["mdpo", "ppo"], 5, 1.0);
     curves.remove(2);
-    // The second panel shows only `y`, in the colour it has in the first.
+    // The second panel shows only `ppo`, in the colour it has in the first.
     let figure = svg(&curves, &Options::default());
     let second = figure.split("id=\"panel1\"").nth(1).unwrap().split("</g>").next().unwrap();
     assert!(second.contains("#D55E00") && !second.contains("#0072B2"));
+    // And in a figure without `mdpo`.
+    assert_eq!(svg::looks(&["mdpo", "ppo", "trpo"]), [0, 1, 2]);
+    assert_eq!(svg::looks(&["ppo", "trpo"]), [1, 2]);
+    // Names that nobody knows: the same look alone and in company, and no look twice.
+    let alone = svg::looks(&["mine"])[0];
+    assert_eq!(svg::looks(&["mine", "ppo"])[0], alone);
+    let many: Vec<String> = (0..24).map(|i| format!("agent-{i:02}")).collect();
+    let mut looks = svg::looks(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    looks.sort_unstable();
+    assert_eq!(looks, (0..24).collect::<Vec<_>>());
+    assert_eq!(svg::looks(&["a"; 30]).len(), 30);
+}
+
+/// Two agents on two tasks of the built-in scales; `value(agent, seed)` is the share of the way from random to reference.
+fn suite(value: impl Fn(usize, u64) -> f64) -> tempfile::TempDir {
+    let scales = crate::summary::across::scales(None).unwrap();
+    let mut text = EVAL.to_owned();
+    for (a, agent) in ["mdpo", "ppo"].iter().enumerate() {
+        for (env, steps) in [("Pendulum-v1", 1000), ("CartPole-v1", 2000)] {
+            for seed in 0..5 {
+                for i in 0..=2 {
+                    let scale = &scales[env];
+                    let share = value(a, seed) * f64::from(i) / 2.0;
+                    let y = scale.random + share * (scale.reference - scale.random);
+                    writeln!(text, "{agent},{env},{seed},{},10,{y}", steps / 2 * i).unwrap();
+                }
+            }
+        }
+    }
+    folder(&[("eval.csv", text)])
+}
+
+fn near(a: f64, b: f64) -> bool {
+    (a - b).abs() < 1e-9
+}
+
+#[test]
+fn figures_across_environments_show_the_statistics() {
+    let scales = crate::summary::across::scales(None).unwrap();
+    let folder = suite(|agent, seed| 0.5 + 0.25 * agent as f64 + 0.01 * seed as f64);
+    let paths = [folder.path().to_owned()];
+    let (Figure::Lines(curves, labels), warnings) = kinds::aggregate(&paths, &scales).unwrap() else {
+        panic!()
+    };
+    assert_eq!(warnings, Vec::<String>::new());
+    // Budgets differ: percent. The IQM of 0.50 .. 0.54, twice, is 0.52, and grows in proportion.
+    assert_eq!(curves[0].x, [0.0, 50.0, 100.0]);
+    let expected = [0.0, 0.26, 0.52];
+    assert!(curves[0].centre.iter().zip(expected).all(|(a, b)| near(*a, b)), "{:?}", curves[0].centre);
+    assert!(labels.caption.contains("2 environments x 5 seeds"), "{}", labels.caption);
+
+    let bootstrap =
+        stats::across::Bootstrap { method: stats::across::Method::Percentile, resamples: 200, seed: 0 };
+    let (figure, _) = kinds::intervals(&paths, Score::Final, &scales, bootstrap).unwrap();
+    let Figure::Intervals(panels, _) = &figure else { panic!() };
+    assert_eq!(
+        panels.iter().map(|p| p.title.as_str()).collect::<Vec<_>>(),
+        ["IQM", "median", "mean", "optimality gap"]
+    );
+    assert_eq!(panels[0].rows[0].name, "ppo", "best first");
+    assert!(near(panels[0].rows[0].estimate.value, 0.77) && near(panels[3].rows[0].estimate.value, 0.23));
+    assert!(figure.terminal(false).is_none());
+
+    let (Figure::Lines(curves, _), _) = kinds::profiles(&paths, Score::Final, &scales).unwrap() else {
+        panic!()
+    };
+    let at = |x: f64| curves[1].x.iter().position(|t| near(*t, x)).unwrap();
+    assert_eq!((curves[1].centre[at(0.7)], curves[1].centre[at(0.9)]), (1.0, 0.0));
+
+    let (Figure::Intervals(panels, _), _) =
+        kinds::improvement(&paths, Score::Final, Some("mdpo"), bootstrap).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!((panels[0].rows[0].name.as_str(), panels[0].rows[0].estimate.value), ("ppo > mdpo", 1.0));
+}
+
+#[test]
+fn a_sensitivity_is_drawn_over_the_values_of_an_option() {
+    let cell = |label: &str, m: u64, seed: u64| {
+        format!(
+            "[settings]\nlabel = \"{label}\"\nagent = \"mdpo\"\npreset = \"default\"\nenv = \"E\"\nseed = {seed}\n\
+             steps = 10\nevaluations = 1\neval_episodes = 1\nfinal_episodes = 1\ndevice = \"cpu\"\n\
+             [settings.options]\nm = {m}\nname = \"x\"\n\
+             [provenance]\nversion = \"\"\ngit = \"\"\nburn = \"\"\nhost = \"\"\ncommand = \"\"\n"
+        )
+    };
+    let mut files = Vec::new();
+    let names: Vec<(String, u64)> = [1, 5, 40].map(|m| (format!("m{m}"), m)).to_vec();
+    for (label, m) in &names {
+        for seed in 0..4 {
+            let value = (10 * m + seed) as f64;
+            files.push((format!("{label}/E/seed-{seed}/run.toml"), cell(label, *m, seed)));
+            files.push((
+                format!("{label}/E/seed-{seed}/eval.csv"),
+                EVAL.to_owned() + &rows(label, seed, &[(0, 0.0), (10, value)]),
+            ));
+        }
+    }
+    let files: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    let folder = folder(&files);
+    let paths = [folder.path().to_owned()];
+    let (Figure::Lines(curves, labels), _) = kinds::sensitivity(&paths, Score::Final, "m").unwrap() else {
+        panic!()
+    };
+    let [curve] = &curves[..] else { panic!("{curves:?}") };
+    assert_eq!((curve.agent.as_str(), curve.seeds, &curve.centre), ("mdpo", 4, &vec![11.5, 51.5, 401.5]));
+    // A factor of 40: logarithmic, ticks at the values.
+    assert_eq!(curve.x, [0.0, 5f64.log10(), 40f64.log10()]);
+    let ticks: Vec<String> = labels.ticks.clone().unwrap().into_iter().map(|t| t.1).collect();
+    assert_eq!(
+        (labels.x.as_str(), ticks),
+        ("m (logarithmic)", vec!["1".to_owned(), "5".to_owned(), "40".to_owned()])
+    );
+    texts_are_apart(&parsed(&svg::lines(&curves, &labels)));
+    let error = |option| kinds::sensitivity(&paths, Score::Final, option).err().unwrap().to_string();
+    assert!(
+        error("k").contains("no run with a score has an option 'k'; options here: m, name"),
+        "{}",
+        error("k")
+    );
+    assert!(error("name").contains("no number"), "{}", error("name"));
+}
+
+#[test]
+fn a_pdf_has_a_page_whose_parts_are_where_they_say() {
+    let curves = example(&["A", "B"], &["mdpo", "ppo"], 21, 1.0);
+    let tree = parsed(&svg(&curves, &Options::default()));
+    let file = pdf::pdf(&tree).unwrap();
+    assert_eq!(file, pdf::pdf(&tree).unwrap());
+    let find =
+        |text: &[u8], from: usize| from + file[from..].windows(text.len()).position(|w| w == text).unwrap();
+    let text = String::from_utf8_lossy(&file).into_owned();
+    let page = format!("/MediaBox [0 0 {} {}]", 0.75 * tree.size().width(), 0.75 * tree.size().height());
+    assert!(text.starts_with("%PDF-1.4") && text.ends_with("%%EOF\n") && text.contains(&page));
+    // The table at the end says where each object begins.
+    let table = find(b"xref\n", 0);
+    let rows = std::str::from_utf8(&file[table..]).unwrap().lines().skip(3);
+    for (i, row) in rows.take(4).enumerate() {
+        let place: usize = row[..10].parse().unwrap();
+        assert!(file[place..].starts_with(format!("{} 0 obj\n", i + 1).as_bytes()), "{row}");
+    }
+    let (start, end) = (find(b"stream\n", 0) + 7, find(b"\nendstream", 0));
+    let mut content = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::ZlibDecoder::new(&file[start..end]), &mut content)
+        .unwrap();
+    let count = |operator: &str| {
+        content.lines().filter(|l| *l == operator || l.ends_with(&format!(" {operator}"))).count()
+    };
+    assert_eq!(count("q"), count("Q"));
+    // Two panels are clipped; letters are filled curves.
+    assert_eq!(count("W n"), 2);
+    assert!(count("f") > 100 && count("S") > 20 && count("c") > 1000);
 }
 
 #[test]
@@ -268,7 +457,7 @@ fn extreme_numbers_still_give_a_figure() {
             let figure = svg(&curves, &Options::default());
             parsed(&figure);
             assert!(!figure.contains("NaN") && !figure.contains("inf"), "{value}");
-            assert!(!terminal(&curves, &Options::default()).is_empty());
+            assert!(!terminal(&curves, &Options::default(), false).is_empty());
         }
     }
     assert!(svg(&[], &Options::default()).ends_with("</svg>\n"));
@@ -279,7 +468,7 @@ fn files_are_written_whole_in_the_format_of_their_name() {
     let folder = tempfile::tempdir().unwrap();
     let curves = example(&["A", "B"], &["a", "b"], 21, 1.0);
     let path = |name: &str| folder.path().join(name);
-    for name in ["f.svg", "f.png", "g.PNG"] {
+    for name in ["f.svg", "f.png", "g.PNG", "f.pdf"] {
         write(&path(name), &curves, &Options::default()).unwrap();
     }
     let figure = std::fs::read_to_string(path("f.svg")).unwrap();
@@ -296,26 +485,26 @@ fn files_are_written_whole_in_the_format_of_their_name() {
     let dark = |p: &&resvg::tiny_skia::PremultipliedColorU8| p.red() < 60 && p.green() < 60 && p.blue() < 60;
     let columns = image.pixels().chunks(image.width() as usize).flat_map(|row| &row[..60]);
     assert!(columns.filter(dark).count() > 300);
-    for name in ["f.pdf", "f"] {
+    for name in ["f.jpg", "f"] {
         let error = write(&path(name), &curves, &Options::default()).unwrap_err();
-        assert!(error.to_string().ends_with("a figure is .svg or .png"), "{error}");
+        assert!(error.to_string().ends_with("a figure is .svg, .png or .pdf"), "{error}");
     }
     let error = write(&path("no/f.svg"), &curves, &Options::default()).unwrap_err();
     assert!(error.to_string().contains("does its folder exist?"), "{error}");
-    assert_eq!(folder.path().read_dir().unwrap().count(), 3);
+    assert_eq!(folder.path().read_dir().unwrap().count(), 4);
 }
 
 #[test]
 fn terminal_figures_fit_and_tell_agents_apart() {
     let curves = example(&["A", "B"], &["mdpo", "ppo"], 21, 450.0);
-    let plain = terminal(&curves, &Options::default());
+    let plain = terminal(&curves, &Options::default(), false);
     assert!(plain.lines().all(|line| line.chars().count() <= 80), "{plain}");
     assert!(!plain.contains('\x1b'));
     for text in ["A: greedy evaluation return", "a mdpo", "b ppo", "environment steps", "1M", "over 5 seeds"]
     {
         assert!(plain.contains(text), "{text}: {plain}");
     }
-    let colored = terminal(&curves, &Options { color: true, ..Options::default() });
+    let colored = terminal(&curves, &Options::default(), true);
     assert!(colored.contains("\x1b[38;5;33ma\x1b[0m mdpo") && colored.contains("\x1b[38;5;202mb\x1b[0m ppo"));
 }
 
@@ -329,7 +518,7 @@ fn a_rising_line_rises_in_the_terminal() {
         ..example(&["E"], &["a"], 2, 1.0).remove(0)
     };
     let first_dots = |y| {
-        let text = terminal(&[line(y)], &Options::default());
+        let text = terminal(&[line(y)], &Options::default(), false);
         // The row of the left end: the letter stands on it.
         text.lines().skip(1).position(|row| row.chars().nth(9) == Some('a')).unwrap()
     };

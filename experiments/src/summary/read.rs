@@ -1,5 +1,16 @@
-//! Reads result files back: any CSV with our columns, by column name, and Stable-Baselines3's
-//! `monitor.csv`. Other columns are ignored, so files may grow.
+//! Reads result files back: any CSV with our columns, by column name; other columns are ignored, so files may grow.
+//!
+//! Files of other tools are known by their columns, too:
+//!
+//! | file | columns | agent, environment, seed |
+//! | --- | --- | --- |
+//! | Stable-Baselines3's `monitor.csv` | `r,l,t` behind a line of JSON | file or folder name, the JSON, file name |
+//! | Stable-Baselines3's `progress.csv` | `time/total_timesteps`, `rollout/…`, `eval/…`, `train/…` | folders `AGENT/ENV_SEED/` |
+//! | CleanRL's and openrlbenchmark's long CSV | `exp_name,env_id,seed,global_step,charts/…` | columns |
+//! | Gymnasium's `RecordEpisodeStatistics`, one row an episode | `r,l`, `t` | as `monitor.csv`, without environment |
+//!
+//! `return` and `length` (and `return_mean`, `length_mean`) mean the columns that hold them there; any other column is asked
+//! for by its own name.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -35,11 +46,14 @@ impl Run {
     }
 }
 
+/// The environment of a file that does not say it.
+const UNKNOWN: &str = "unknown environment";
+
 /// The file of a run directory that holds `column`.
 fn file_of(column: &str) -> &'static str {
     match column {
         "return_mean" | "return_std" | "return_min" | "return_max" | "length_mean" | "episodes" => "eval.csv",
-        "return" | "length" => "episodes.csv",
+        "return" | "length" | "agent_index" => "episodes.csv",
         "wall_s" | "steps_per_s" | "environment_s" | "inference_s" | "advantages_s" | "update_s"
         | "evaluation_s" | "recording_s" => "timing.csv",
         _ => "train.csv",
@@ -134,15 +148,32 @@ impl Table {
         match first {
             None => bail!("{shown} is empty; remove it, or run its cell again"),
             Some(b'#') => self.read_monitor(path, input, column),
-            Some(_) => self.read_ours(path, input, column),
+            Some(_) => {
+                let mut reader = csv::Reader::from_reader(input);
+                let header = reader.headers().map_err(|e| malformed(path, &e))?.clone();
+                let has = |name: &str| header.iter().any(|h| h == name);
+                if has("global_step") && has("exp_name") {
+                    self.read_long(path, reader, &header, column)
+                } else if has("time/total_timesteps") {
+                    self.read_progress(path, reader, &header, column)
+                } else if has("r") && has("l") && !has("agent") {
+                    self.read_episodes(path, reader, &header, column, UNKNOWN, 0)
+                } else {
+                    self.read_ours(path, reader, &header, column)
+                }
+            }
         }
     }
 
-    fn read_ours(&mut self, path: &Path, input: impl std::io::Read, column: &str) -> Result<()> {
-        let mut reader = csv::Reader::from_reader(input);
-        let header = reader.headers().map_err(|e| malformed(path, &e))?.clone();
+    fn read_ours(
+        &mut self,
+        path: &Path,
+        mut reader: csv::Reader<impl std::io::Read>,
+        header: &StringRecord,
+        column: &str,
+    ) -> Result<()> {
         let [agent, env, seed, step, value] =
-            columns(path, &header, ["agent", "env", "seed", "step", column])?;
+            columns(path, header, ["agent", "env", "seed", "step", column])?;
         let find = |name| header.iter().position(|h| h == name);
         // With episodes as rows, several may end on one step.
         let episode = find("episode").map(|e| (e, find("agent_index")));
@@ -150,7 +181,7 @@ impl Table {
         let mut current = usize::MAX;
         while reader.read_record(&mut record).map_err(|e| malformed(path, &e))? {
             let line = record.position().map_or(0, csv::Position::line);
-            let cells = Cells { path, header: &header, record: &record, line };
+            let cells = Cells { path, header, record: &record, line };
             let seed = cells.whole(seed)?;
             let (agent, env) = (cells.name(agent)?, cells.name(env)?);
             let same = |(run, _): &(Run, _)| run.seed == seed && run.agent == agent && run.env == env;
@@ -168,42 +199,129 @@ impl Table {
         Ok(())
     }
 
-    /// Stable-Baselines3: a line of JSON behind `#`, then `r,l,t`: return, length, seconds. The file says
-    /// neither agent nor seed; `ppo.monitor.csv` is agent `ppo`, and `ppo/0.monitor.csv` is its seed 0.
+    /// Stable-Baselines3: a line of JSON behind `#`, then episodes.
     fn read_monitor(&mut self, path: &Path, mut input: BufReader<File>, column: &str) -> Result<()> {
-        let wanted = match column {
-            "return_mean" | "return" => "r",
-            "length_mean" | "length" => "l",
-            _ => bail!("{} is a monitor file; it has 'return' and 'length', no '{column}'", path.display()),
-        };
         let mut text = String::new();
         input.read_line(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
         let meta: serde_json::Value = serde_json::from_str(text.trim_start_matches('#'))
             .map_err(|e| anyhow!("{}: line 1: the text behind '#' is not JSON ({e})", path.display()))?;
-        let env = meta["env_id"].as_str().unwrap_or("unknown environment");
-        let (agent, mut seed) = monitor_name(path);
-        while self.index.contains_key(&(env.to_owned(), agent.clone(), seed)) {
-            seed += 1;
-        }
+        let env = meta["env_id"].as_str().unwrap_or(UNKNOWN);
         let start = input.stream_position().with_context(|| format!("cannot read {}", path.display()))?;
         let mut file = input.into_inner();
         file.seek(std::io::SeekFrom::Start(start))
             .with_context(|| format!("cannot read {}", path.display()))?;
         let mut reader = csv::Reader::from_reader(file);
         let header = reader.headers().map_err(|e| malformed(path, &e))?.clone();
-        let [value, length] = columns(path, &header, [wanted, "l"])?;
-        let run = self.run(env, &agent, seed, true);
+        // The reader started behind the first line.
+        self.read_episodes(path, reader, &header, column, env, 1)
+    }
+
+    /// Rows `r,l,t`: return, length, seconds. The file says neither agent nor seed; `ppo.monitor.csv` is agent `ppo`, and
+    /// `ppo/0.monitor.csv` is its seed 0. `above` lines lie above the header.
+    fn read_episodes(
+        &mut self,
+        path: &Path,
+        mut reader: csv::Reader<impl std::io::Read>,
+        header: &StringRecord,
+        column: &str,
+        env: &str,
+        above: u64,
+    ) -> Result<()> {
+        let wanted = match column {
+            "return_mean" | "return" => "r",
+            "length_mean" | "length" => "l",
+            _ => bail!("{} is a monitor file; it has 'return' and 'length', no '{column}'", path.display()),
+        };
+        let [value, length] = columns(path, header, [wanted, "l"])?;
+        let (agent, seed) = monitor_name(path);
+        let run = self.free_run(env, &agent, seed, true);
         let (mut record, mut steps, mut episode) = (StringRecord::new(), 0, 0);
         while reader.read_record(&mut record).map_err(|e| malformed(path, &e))? {
-            // The reader started behind the first line.
-            let line = record.position().map_or(0, csv::Position::line) + 1;
-            let cells = Cells { path, header: &header, record: &record, line };
+            let line = record.position().map_or(0, csv::Position::line) + above;
+            let cells = Cells { path, header, record: &record, line };
             steps += cells.whole(length)?;
             episode += 1;
             let value = cells.number(value)?;
             self.push(run, (steps, episode, 0), value, line);
         }
         Ok(())
+    }
+
+    /// Stable-Baselines3's log: rows of many metrics, blank where one was not logged. `PPO/CartPole-v1_3/progress.csv` is
+    /// agent `PPO` on `CartPole-v1`, seed 3; `PPO/progress.csv` is agent `PPO`.
+    fn read_progress(
+        &mut self,
+        path: &Path,
+        mut reader: csv::Reader<impl std::io::Read>,
+        header: &StringRecord,
+        column: &str,
+    ) -> Result<()> {
+        let names = match column {
+            "return_mean" => &["eval/mean_reward", "rollout/ep_rew_mean"][..],
+            "length_mean" => &["eval/mean_ep_length", "rollout/ep_len_mean"],
+            "return" => &["rollout/ep_rew_mean"],
+            "length" => &["rollout/ep_len_mean"],
+            other => &[other],
+        };
+        let known = names.iter().find(|name| header.iter().any(|h| h == **name)).unwrap_or(&names[0]);
+        let [step, value] = columns(path, header, ["time/total_timesteps", known])?;
+        let name = |path: Option<&Path>| Some(path?.file_name()?.to_string_lossy().into_owned());
+        let folder = path.parent();
+        let (agent, env, seed) = match (name(folder), name(folder.and_then(Path::parent))) {
+            (Some(run), Some(agent)) => match run.rsplit_once('_').map(|(env, n)| (env, n.parse())) {
+                Some((env, Ok(seed))) => (agent, env.to_owned(), seed),
+                _ => (run, UNKNOWN.to_owned(), 0),
+            },
+            (run, _) => (run.unwrap_or_else(|| "progress".to_owned()), UNKNOWN.to_owned(), 0),
+        };
+        let run = self.free_run(&env, &agent, seed, false);
+        let (mut record, mut row) = (StringRecord::new(), 0);
+        while reader.read_record(&mut record).map_err(|e| malformed(path, &e))? {
+            let line = record.position().map_or(0, csv::Position::line);
+            let cells = Cells { path, header, record: &record, line };
+            row += 1;
+            if let Some(value) = cells.number(value)? {
+                let step = cells.count(step)?;
+                self.push(run, (step, row, 0), Some(value), line);
+            }
+        }
+        Ok(())
+    }
+
+    /// CleanRL's long form: a row an episode, or a row a logged metric.
+    fn read_long(
+        &mut self,
+        path: &Path,
+        mut reader: csv::Reader<impl std::io::Read>,
+        header: &StringRecord,
+        column: &str,
+    ) -> Result<()> {
+        let wanted = match column {
+            "return_mean" | "return" => "charts/episodic_return",
+            "length_mean" | "length" => "charts/episodic_length",
+            other => other,
+        };
+        let [agent, env, seed, step, value] =
+            columns(path, header, ["exp_name", "env_id", "seed", "global_step", wanted])?;
+        let (mut record, mut row) = (StringRecord::new(), 0);
+        while reader.read_record(&mut record).map_err(|e| malformed(path, &e))? {
+            let line = record.position().map_or(0, csv::Position::line);
+            let cells = Cells { path, header, record: &record, line };
+            row += 1;
+            if let Some(value) = cells.number(value)? {
+                let run = self.run(cells.name(env)?, cells.name(agent)?, cells.count(seed)?, true);
+                self.push(run, (cells.count(step)?, row, 0), Some(value), line);
+            }
+        }
+        Ok(())
+    }
+
+    /// A new run of that agent on that environment, of the first free seed from `seed` on.
+    fn free_run(&mut self, env: &str, agent: &str, mut seed: u64, episodic: bool) -> usize {
+        while self.index.contains_key(&(env.to_owned(), agent.to_owned(), seed)) {
+            seed += 1;
+        }
+        self.run(env, agent, seed, episodic)
     }
 
     /// Index of that run, new or known.
@@ -288,6 +406,12 @@ impl<'a> Cells<'a> {
         self.get(column).parse().map_err(|_| self.bad(column, "a whole number"))
     }
 
+    /// A whole number that may be written as `1000.0`, as pandas does where a column has holes.
+    fn count(&self, column: usize) -> Result<u64> {
+        let text = self.get(column);
+        text.strip_suffix(".0").unwrap_or(text).parse().map_err(|_| self.bad(column, "a whole number"))
+    }
+
     /// `None` for a blank cell.
     fn number(&self, column: usize) -> Result<Option<f64>> {
         match self.get(column) {
@@ -313,8 +437,11 @@ fn columns<const N: usize>(path: &Path, header: &StringRecord, names: [&str; N])
 /// What to do about a file of another schema.
 fn remedy(path: &Path, names: &[&str], header: &StringRecord) -> String {
     let wanted = names.last().copied().unwrap_or_default();
+    if names.first() != Some(&"agent") {
+        return "choose one of these columns".to_owned();
+    }
     if !["agent", "env", "seed", "step"].iter().all(|name| header.iter().any(|h| h == *name)) {
-        "this is not a file of ours".to_owned()
+        "this is not a file of ours, and none of Stable-Baselines3 or CleanRL".to_owned()
     } else if path.ends_with(file_of(wanted)) {
         "choose one of these columns, or another file".to_owned()
     } else {
