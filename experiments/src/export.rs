@@ -70,6 +70,9 @@ type Key = (String, String, u64);
 /// A column of every run as (step, value).
 type Columns = BTreeMap<Key, Vec<(u64, f64)>>;
 
+/// Tagged scalars of a run as (step, value).
+type Scalars = BTreeMap<&'static str, Vec<(u64, f64)>>;
+
 fn key(run: &Run) -> Key {
     (run.agent.clone(), run.env.clone(), run.seed)
 }
@@ -147,8 +150,8 @@ const TAGS: [(&str, &str, f64); 9] = [
 const WINDOW: usize = 100;
 
 /// Scalars of every run by tag.
-fn scalars(paths: &[PathBuf]) -> Result<BTreeMap<Key, BTreeMap<&'static str, Vec<(u64, f64)>>>> {
-    let mut all: BTreeMap<Key, BTreeMap<&str, Vec<(u64, f64)>>> = BTreeMap::new();
+fn scalars(paths: &[PathBuf]) -> Result<BTreeMap<Key, Scalars>> {
+    let mut all: BTreeMap<Key, Scalars> = BTreeMap::new();
     let mut add = |tag: &'static str, sign: f64, columns: Columns| {
         for (key, points) in columns {
             if !points.is_empty() {

@@ -112,7 +112,7 @@ fn the_long_csv_and_bare_episodes_are_read_back() {
     let there = tempfile::tempdir().unwrap();
     let long = there.path().join("long.csv");
     std::fs::write(&long, &text).unwrap();
-    let read = read::runs(&[long.clone()], "return").unwrap();
+    let read = read::runs(std::slice::from_ref(&long), "return").unwrap();
     assert_eq!(
         (read.len(), &read[2].x, &read[2].y),
         (3, &vec![10.0, 20.0, 20.0, 30.0], &vec![1.5, 2.5, 3.5, 3.0])
@@ -123,8 +123,8 @@ fn the_long_csv_and_bare_episodes_are_read_back() {
         "global_step,seed,exp_name,env_id,losses/entropy,charts/episodic_return\n5.0,1,ppo,E,0.5,\n6.0,1,ppo,E,,2.0\n",
     )
     .unwrap();
-    assert_eq!(read::runs(&[long.clone()], "return").unwrap()[0].y, [2.0]);
-    assert_eq!(read::runs(&[long.clone()], "losses/entropy").unwrap()[0].x, [5.0]);
+    assert_eq!(read::runs(std::slice::from_ref(&long), "return").unwrap()[0].y, [2.0]);
+    assert_eq!(read::runs(std::slice::from_ref(&long), "losses/entropy").unwrap()[0].x, [5.0]);
     let (drawn, _) = curves(&[long], &Options { x: XAxis::Step, ..Options::default() }).unwrap();
     assert_eq!((drawn[0].agent.as_str(), drawn[0].env.as_str()), ("ppo", "E"));
     // Gymnasium's RecordEpisodeStatistics as people write it.

@@ -231,8 +231,9 @@ fn settings(paths: &[PathBuf]) -> Result<Vec<RunSettings>> {
 /// As [`Scores::read`]; when no run has the option, or its values are no numbers.
 pub fn sensitivity(paths: &[PathBuf], score: Score, option: &str) -> Result<(Figure, Vec<String>)> {
     let (scores, mut warnings) = Scores::read(paths, score)?;
-    // Scores by environment, algorithm and value, and whose labels they carry.
-    let mut points: BTreeMap<(String, String), Vec<(f64, String, f64)>> = BTreeMap::new();
+    // Of each environment and algorithm: value of the option, label, score.
+    type Point = (f64, String, f64);
+    let mut points: BTreeMap<(String, String), Vec<Point>> = BTreeMap::new();
     let mut known: Vec<String> = Vec::new();
     for cell in settings(paths)? {
         let Some(value) = cell.options.get(option) else {

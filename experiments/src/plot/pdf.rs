@@ -56,7 +56,7 @@ pub(super) fn pdf(tree: &usvg::Tree) -> Result<Vec<u8>> {
     let (start, count) = (file.len(), objects.len() + 1);
     let mut tail = format!("xref\n0 {count}\n0000000000 65535 f \n");
     for place in places {
-        let _ = write!(tail, "{place:010} 00000 n \n");
+        let _ = writeln!(tail, "{place:010} 00000 n ");
     }
     let _ = write!(tail, "trailer\n<</Size {count} /Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n");
     file.extend(tail.bytes());

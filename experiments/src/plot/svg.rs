@@ -299,7 +299,8 @@ fn draw_panel(
         let line = curve.x.iter().zip(&curve.centre).map(|(x, y)| (frame.at_x(*x), frame.at_y(*y)));
         (place(curve), style(curve), line.collect::<Vec<_>>())
     });
-    let lines: Vec<(usize, Style, Vec<(f64, f64)>)> = lines.collect();
+    type Points = Vec<(f64, f64)>;
+    let lines: Vec<(usize, Style, Points)> = lines.collect();
     for (_, style, line) in &lines {
         page.curve(line, style);
     }
