@@ -148,10 +148,13 @@ pub fn suites(name: Option<&str>, as_json: bool) -> Result<String> {
         let agents: Vec<Value> = s
             .agents
             .iter()
-            .map(|a| json!({ "name": a.name, "label": a.label, "preset": a.preset, "set": a.set }))
+            .map(|a| json!({ "name": a.name, "label": a.label, "preset": a.preset, "set": a.set, "vary": a.vary }))
             .collect();
-        let envs: Vec<Value> =
-            s.envs.iter().map(|e| json!({ "id": e.id, "steps": e.steps, "set": e.set })).collect();
+        let envs: Vec<Value> = s
+            .envs
+            .iter()
+            .map(|e| json!({ "id": e.id, "steps": e.steps, "set": e.set, "vary": e.vary }))
+            .collect();
         json!({ "name": s.name, "title": s.title, "seeds": s.seeds, "evaluations": s.evaluations,
                 "eval_episodes": s.eval_episodes, "final_episodes": s.final_episodes, "agents": agents, "envs": envs })
     };
@@ -169,10 +172,15 @@ pub fn suites(name: Option<&str>, as_json: bool) -> Result<String> {
         if name.is_some() {
             for a in &s.agents {
                 let label = a.label.as_deref().unwrap_or(&a.name);
-                text += &format!("  agent {label}: {}, preset {}{}\n", a.name, a.preset, set(&a.set));
+                text += &format!(
+                    "  agent {label}: {}, preset {}{}\n",
+                    a.name,
+                    a.preset,
+                    set(&a.set) + &varied(&a.vary)
+                );
             }
             for e in &s.envs {
-                text += &format!("  env {}: {} steps{}\n", e.id, e.steps, set(&e.set));
+                text += &format!("  env {}: {} steps{}\n", e.id, e.steps, set(&e.set) + &varied(&e.vary));
             }
             text += &format!(
                 "  seeds {}; {} evaluations of {} episodes, the last of {}\n",
@@ -186,6 +194,10 @@ pub fn suites(name: Option<&str>, as_json: bool) -> Result<String> {
 fn set(table: &toml::Table) -> String {
     let items: Vec<String> = table.iter().map(|(k, v)| format!("{k}={v}")).collect();
     if items.is_empty() { String::new() } else { format!(", {}", items.join(" ")) }
+}
+
+fn varied(table: &toml::Table) -> String {
+    if table.is_empty() { String::new() } else { format!(", varied{}", set(table).trim_start_matches(',')) }
 }
 
 fn pretty(value: &Value) -> Result<String> {

@@ -1,5 +1,6 @@
 //! One run: the loop over iterations, the evaluation grid, checkpoints and the files of the run directory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,9 @@ pub struct RunResult {
     pub wall_s: f64,
     /// Version of the binary.
     pub version: String,
+    /// BLAKE3 of each CSV file, so that a later change shows; empty in results of old.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 /// What a caller may show while a run goes on.
@@ -141,6 +145,21 @@ pub fn read_result(directory: &Path) -> Result<Option<RunResult>> {
         format!("{} is malformed; delete it to have the run checked again", path.display())
     })?;
     Ok(Some(result))
+}
+
+/// BLAKE3 of each CSV file of a run directory.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn checksums(directory: &Path) -> Result<BTreeMap<String, String>> {
+    let checksum = |name: &str| {
+        let path = directory.join(name);
+        let mut hasher = blake3::Hasher::new();
+        let file = fs::File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        hasher.update_reader(file).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok((name.to_owned(), hasher.finalize().to_hex().to_string()))
+    };
+    NAMES.into_iter().map(checksum).collect()
 }
 
 /// Path of the checkpoint in a run directory.
@@ -325,6 +344,7 @@ pub fn run(
                 warnings: warn::warnings(settings, &rows),
                 wall_s: session.wall(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                files: checksums(directory)?,
             };
             write_atomic(&directory.join("result.json"), &serde_json::to_vec_pretty(&result)?)?;
             return Ok(Outcome::Finished(result));

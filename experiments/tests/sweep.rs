@@ -268,6 +268,13 @@ fn what_cannot_be_read_or_written_is_named_and_costs_nothing_else() {
     assert!(determined(&sweep) == calm);
     assert!(succeed(path, &["sweep", "status", "tiny.toml", "--watch"]).starts_with("6 done, 0 diverged"));
 
+    // A file that somebody has edited does not pass for the run's.
+    let edited = sweep.join("ppo/Pendulum-v1/seed-1/eval.csv");
+    let rows = fs::read_to_string(&edited).unwrap();
+    fs::write(&edited, rows.replacen("-1", "-2", 1)).unwrap();
+    refused(path, &["sweep", "collect", "tiny.toml"], &["seed-1/eval.csv was changed"]);
+    fs::write(&edited, rows).unwrap();
+
     // Another version's cell is not mixed in unnoticed.
     let text = fs::read_to_string(&result).unwrap();
     let old = text.replace(env!("CARGO_PKG_VERSION"), "0.0.9");
@@ -335,6 +342,8 @@ fn hyperparameters_are_searched() {
     );
     fs::write(path.join("tiny.toml"), format!("search = {{ method = 'sobol', samples = 4 }}\n{suite}"))
         .unwrap();
+    let page = succeed(path, &["list", "suites", "tiny.toml"]);
+    assert!(page.contains("varied clip=[0.1, 0.2] learning_rate="), "{page}");
     let plan = || succeed(path, &["sweep", "plan", "tiny.toml", "--print"]);
     assert_eq!(plan(), plan(), "the same points");
     succeed(path, &["sweep", "run", "tiny.toml", "--quiet"]);

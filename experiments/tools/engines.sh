@@ -107,7 +107,8 @@ CONF
     plan requeued --steps 400k --seeds 1 >/dev/null
     job=$("$binary" sweep submit slurm requeued/smoke --time 10:00 --grace 60)
     until grep -qs . requeued/smoke/ppo/*/seed-0.part-*/train.csv; do sleep 0.1; done
-    scancel --signal=USR1 --batch "$job" || true
+    # It may complain about tasks that are just ending. What is requeued waits for two minutes.
+    scancel --signal=USR1 --batch "$job" 2>/dev/null || true
     ended "$job"
     "$binary" sweep run smoke --steps 400k --seeds 1 --out undisturbed --quiet >/dev/null 2>&1
     "$binary" sweep collect requeued/smoke >/dev/null 2>&1

@@ -296,7 +296,9 @@ fn hold(part: PathBuf, term: Duration) -> Option<Claim> {
     let (stop, stopped) = mpsc::channel();
     let (folder, flag) = (part.clone(), Arc::clone(&lost));
     let heart = std::thread::spawn(move || {
-        while stopped.recv_timeout(term / 6) == Err(RecvTimeoutError::Timeout) {
+        while stopped.recv_timeout((term / 6).max(Duration::from_millis(10)))
+            == Err(RecvTimeoutError::Timeout)
+        {
             lease.beat += 1;
             // A full disk loses no claim; a folder that is gone does.
             if beat(&folder, &lease).is_err() && !folder.exists() {

@@ -15,7 +15,8 @@ use crate::train;
 /// folder, sorted by agent, environment, seed and step. Returns one message for each cell that is not complete or diverged.
 ///
 /// # Errors
-/// When files cannot be read or written, have different headers, or come from different versions (unless `mixed`).
+/// When files cannot be read or written, were changed, have different headers, or come from different versions (unless
+/// `mixed`).
 pub fn collect(manifest: &Manifest, sweep: &Path, mixed: bool) -> Result<Vec<String>> {
     let mut messages = Vec::new();
     let mut complete = Vec::new();
@@ -24,6 +25,17 @@ pub fn collect(manifest: &Manifest, sweep: &Path, mixed: bool) -> Result<Vec<Str
         let state = look(sweep, cell)?;
         messages.extend(concerns(cell, &state));
         let State::Complete(result) = state else { continue };
+        let place = cell_dir(sweep, cell);
+        if !result.files.is_empty() {
+            let found = train::checksums(&place)?;
+            if let Some((file, _)) = result.files.iter().find(|(file, hash)| found.get(*file) != Some(hash)) {
+                bail!(
+                    "{} was changed after its run had ended; delete {} and run the sweep again",
+                    place.join(file).display(),
+                    place.display()
+                );
+            }
+        }
         match &first {
             None => first = Some((name(cell), result.version)),
             Some((other, version)) if *version != result.version && !mixed => bail!(
@@ -33,7 +45,7 @@ pub fn collect(manifest: &Manifest, sweep: &Path, mixed: bool) -> Result<Vec<Str
             ),
             Some(_) => {}
         }
-        complete.push(cell_dir(sweep, cell));
+        complete.push(place);
     }
     if complete.is_empty() {
         let why = messages.first().map_or(String::new(), |m| format!(" ({m})"));
