@@ -12,7 +12,6 @@ use crate::stats::{self, Statistic};
 use crate::summary::Score;
 use crate::summary::across::{self, Scale, Scores};
 use crate::summary::read::{self, Run};
-use crate::sweep::plan::Manifest;
 use crate::train;
 
 /// Scores that every agent has, normalised, with what was left out.
@@ -212,7 +211,15 @@ fn settings(paths: &[PathBuf]) -> Result<Vec<RunSettings>> {
         let folder = if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path };
         let manifest = folder.join("manifest.jsonl");
         if manifest.is_file() {
-            found.extend(Manifest::read(&manifest)?.cells);
+            // Manifests of older versions are read, too: their lines are the settings themselves.
+            let text = std::fs::read_to_string(&manifest)
+                .with_context(|| format!("cannot read {}", manifest.display()))?;
+            for (i, line) in text.lines().enumerate().skip(1) {
+                let place = || format!("{} line {}", manifest.display(), i + 1);
+                let mut line: serde_json::Value = serde_json::from_str(line).with_context(place)?;
+                let settings = line.get_mut("settings").map(serde_json::Value::take).unwrap_or(line);
+                found.push(serde_json::from_value(settings).with_context(place)?);
+            }
         } else {
             for file in read::files(folder, "run.toml")
                 .context("options of runs are in run.toml or manifest.jsonl")?

@@ -407,6 +407,25 @@ fn a_sensitivity_is_drawn_over_the_values_of_an_option() {
         ("m (logarithmic)", vec!["1".to_owned(), "5".to_owned(), "40".to_owned()])
     );
     texts_are_apart(&parsed(&svg::lines(&curves, &labels)));
+    // A collected suite has a manifest instead of run folders; both versions of its lines are read.
+    for nested in [false, true] {
+        let (mut manifest, mut eval) = ("{}\n".to_owned(), EVAL.to_owned());
+        for (i, (label, m)) in names.iter().enumerate() {
+            let settings = format!(
+                "{{\"label\":\"{label}\",\"agent\":\"mdpo\",\"preset\":\"default\",\"env\":\"E\",\"seed\":0,\"steps\":10,\
+                 \"evaluations\":1,\"eval_episodes\":1,\"final_episodes\":1,\"device\":\"cpu\",\"options\":{{\"m\":{m}}}}}"
+            );
+            let nest = format!("{{\"index\":{i},\"settings\":{settings}}}");
+            manifest += &format!("{}\n", if nested { nest } else { settings });
+            eval += &rows(label, 0, &[(0, 0.0), (10, 10.0 * *m as f64)]);
+        }
+        let suite = super::tests::folder(&[("manifest.jsonl", manifest), ("eval.csv", eval)]);
+        let paths = [suite.path().to_owned()];
+        let (Figure::Lines(curves, _), _) = kinds::sensitivity(&paths, Score::Final, "m").unwrap() else {
+            panic!()
+        };
+        assert_eq!(curves[0].centre, [10.0, 50.0, 400.0]);
+    }
     let error = |option| kinds::sensitivity(&paths, Score::Final, option).err().unwrap().to_string();
     assert!(
         error("k").contains("no run with a score has an option 'k'; options here: m, name"),
