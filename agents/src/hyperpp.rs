@@ -182,6 +182,10 @@ impl Agent for HyperPp {
         self.core.greedy(seen, actions);
     }
 
+    fn remarks(&self) -> Vec<String> {
+        self.config.representation.remarks()
+    }
+
     fn save(&self) -> State {
         let mut state = State::new();
         self.core.save(&mut state);
@@ -195,5 +199,86 @@ impl Agent for HyperPp {
         self.adam.load("adam", state)?;
         self.points_adam.load("points_adam", state)?;
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
+mod tests {
+    use super::*;
+    use crate::Device;
+    use crate::core::features::{Norm, Scale};
+    use crate::core::hyperbolic::mlr::Geometry;
+    use steadfast_envs::{Purpose, make};
+
+    fn small(representation: Representation) -> Config {
+        let on_policy = OnPolicy { num_envs: 2, horizon: 32, ..OnPolicy::default() };
+        Config { representation, on_policy, ..Config::default() }
+    }
+
+    fn agent(config: Config, device: Device) -> Result<(HyperPp, VecEnv), BuildError> {
+        let envs = VecEnv::new(&|| make("CartPole-v1").unwrap(), 2, 0, Purpose::Env, 1);
+        let setup = Setup { spec: envs.spec(), seed: 0, total_steps: 10_000, device };
+        Ok((HyperPp::new(config, &setup)?, envs))
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused_by_name() {
+        let refused = |r: Representation| agent(small(r), Device::cpu()).err().unwrap().to_string();
+        let base = Representation::default;
+        for alpha in [0.0, 1.0, -0.1, f64::NAN] {
+            assert!(refused(Representation { alpha, ..base() }).contains("'alpha'"));
+        }
+        for curvature in [0.0, -1.0, f64::INFINITY] {
+            assert!(refused(Representation { curvature, ..base() }).contains("'curvature'"));
+        }
+        assert!(refused(Representation { features: 0, ..base() }).contains("'features'"));
+        assert!(refused(Representation { bins: 1, ..base() }).contains("'bins'"));
+        assert!(refused(Representation { value_min: 10.0, ..base() }).contains("'value_min'"));
+        let no_gate = Representation { scale: Scale::Root, radius_factor: 2.0, ..base() };
+        assert!(refused(no_gate).contains("'radius_factor'"));
+        let error = agent(small(base()), Device::cpu_tensors()).err().unwrap().to_string();
+        assert!(error.contains("--device cpu"), "{error}");
+    }
+
+    #[test]
+    fn few_features_are_remarked_on() {
+        let remarks = |features| {
+            let representation = Representation { features, ..Representation::default() };
+            agent(small(representation), Device::cpu()).unwrap().0.remarks()
+        };
+        assert!(remarks(4).is_empty());
+        assert!(remarks(3)[0].contains("features = 3"));
+    }
+
+    /// Features so long that sinh overflows: reported, and no weight is touched.
+    #[test]
+    fn a_gradient_that_is_not_finite_changes_nothing() {
+        let plain = Representation {
+            norm: Norm::None,
+            scale: Scale::None,
+            geometry: Geometry::BallPoints,
+            curvature: 1e6,
+            ..Representation::default()
+        };
+        let (mut agent, mut envs) = agent(small(plain), Device::cpu()).unwrap();
+        let before = agent.core.net.weights.to_host();
+        let error = agent.iterate(&mut envs).unwrap_err().to_string();
+        assert!(error.contains("NaN or infinite"), "{error}");
+        assert_eq!(agent.core.net.weights.to_host(), before);
+    }
+
+    #[test]
+    fn features_stay_within_the_radius() {
+        let (mut agent, mut envs) = agent(small(Representation::default()), Device::cpu()).unwrap();
+        for _ in 0..5 {
+            let m = agent.iterate(&mut envs).unwrap();
+            let (rho, gate) = (m.feature_norm.unwrap(), m.gate.unwrap());
+            assert!(
+                rho > 0.1 && rho < 0.95f64.atanh() * 1f64.tanh() && gate > 0.0 && gate < 1.0,
+                "{rho} {gate}"
+            );
+            assert_eq!(m.skipped_updates, Some(0.0));
+        }
     }
 }

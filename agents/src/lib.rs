@@ -79,6 +79,11 @@ pub trait Agent: Send {
         0
     }
 
+    /// What the user should know about settings that are legal but hardly meant.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Everything that the agent needs to go on exactly, but the contents of its replay buffer.
     fn save(&self) -> State;
 

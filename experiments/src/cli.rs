@@ -193,6 +193,9 @@ struct EvalArgs {
     /// Seed of the episodes [default: the run's]
     #[arg(long, value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
+    /// Option of the environment, instead of the run's: levels=test; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    env_set: Vec<String>,
     /// Draw the first episode: a .gif, or its middle as a .png
     #[arg(long, value_name = "FILE")]
     render: Option<PathBuf>,
@@ -379,6 +382,9 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
     };
     // Before its label becomes a folder.
     settings.validate()?;
+    if !args.quiet {
+        train::build(&settings)?.0.remarks().iter().for_each(|remark| note(&format!("warning: {remark}")));
+    }
     let conduct = Conduct {
         threads: args.threads as usize,
         checkpoint_every: args.checkpoint_every,
@@ -471,7 +477,13 @@ fn eval(args: &EvalArgs) -> Result<ExitCode> {
     if let Some(path) = &args.render {
         render::check(path)?;
     }
-    let settings = train::read_settings(&args.run)?;
+    let mut settings = train::read_settings(&args.run)?;
+    if !args.env_set.is_empty() {
+        let text = |(key, value): (&String, &String)| (key.clone(), toml::Value::String(value.clone()));
+        let mut given: toml::Table = settings.env_options.iter().map(text).collect();
+        given.extend(assignments(&args.env_set)?);
+        settings.env_options = settings::resolve_env(&settings.env, &given)?;
+    }
     let (mut agent, make) = train::build(&settings)?;
     let path = train::checkpoint_path(&args.run);
     let state = crate::checkpoint::load(&path)?;

@@ -22,6 +22,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("sb3", include_str!("../suites/sb3.toml")),
     ("sb3-mujoco", include_str!("../suites/sb3-mujoco.toml")),
     ("sb3-sac", include_str!("../suites/sb3-sac.toml")),
+    ("hyperbolic", include_str!("../suites/hyperbolic.toml")),
+    ("hyperbolic-control", include_str!("../suites/hyperbolic-control.toml")),
     ("spread", include_str!("../suites/spread.toml")),
     ("smoke", include_str!("../suites/smoke.toml")),
 ];

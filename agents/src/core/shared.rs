@@ -120,6 +120,18 @@ impl Representation {
         positive("sigma_ratio", self.sigma_ratio)
     }
 
+    /// Settings that are legal but hardly meant.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.features < 4 && self.norm != Norm::None {
+            remarks.push(format!(
+                "features = {}: after a norm, fewer than 4 features say hardly more than a direction",
+                self.features
+            ));
+        }
+        remarks
+    }
+
     /// ρ_max
     pub fn bound(&self) -> f64 {
         self.radius_factor * self.alpha.atanh() / self.curvature.sqrt()
@@ -609,5 +621,136 @@ impl SharedActorCritic {
         self.minibatch_rng = rng::load("minibatch_rng", state)?;
         self.iteration = state.u64("iteration", 1)?[0];
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
+mod tests {
+    use super::super::loss::ClippedSurrogate;
+    use super::super::mlp::Activation;
+    use super::super::testing::{actions, close, heads, normals, rng};
+    use super::*;
+    use crate::Device;
+    use steadfast_envs::make;
+
+    fn network(head: &Head, representation: &Representation) -> SharedNet {
+        let task = make("CartPole-v1").unwrap();
+        let setup = Setup { spec: task.spec(), seed: 0, total_steps: 1, device: Device::cpu() };
+        let net = Net { hidden: vec![5], activation: Activation::Tanh, ..Net::default() };
+        let mut network = SharedNet::new(head.clone(), 3, &net, representation, &mut rng(0), &setup);
+        // All of order one, so that no derivative hides near zero.
+        network.weights.set(normals(network.weights.len(), 1).iter().map(|x| 0.4 * x).collect());
+        network.points.set(normals(network.points.len(), 2).iter().map(|x| 0.1 * x).collect());
+        if let Some(spectral) = &mut network.spectral {
+            let params = network.weights.to_host();
+            (0..300).for_each(|_| spectral.iterate(&params[..network.places.encoder]));
+        }
+        network.settle();
+        network
+    }
+
+    fn rows(network: &mut SharedNet, n: usize) -> HostRows {
+        let mut rows = HostRows {
+            obs: normals(3 * n, 3),
+            actions: actions(&network.head.clone(), n, 4),
+            advantage: normals(n, 5),
+            ret: normals(n, 6),
+            ..HostRows::default()
+        };
+        network.remember(&mut rows);
+        rows.log_prob_old.iter_mut().zip(normals(n, 7)).for_each(|(l, s)| *l += 0.05 * s);
+        rows
+    }
+
+    /// Every part of the chain, every head, every loss: the whole gradient against finite differences.
+    #[test]
+    fn the_gradient_agrees_with_finite_differences() {
+        use Geometry::{Ball, BallPoints, Euclidean, Hyperboloid};
+        let arms = [
+            (Norm::Rms, Scale::Gate, Hyperboloid, ValueLoss::HlGauss),
+            (Norm::None, Scale::None, BallPoints, ValueLoss::Squared),
+            (Norm::Spectral, Scale::Root, BallPoints, ValueLoss::Squared),
+            (Norm::Layer, Scale::Clip, Ball, ValueLoss::TwoHot),
+            (Norm::Rms, Scale::Gate, Euclidean, ValueLoss::HlGauss),
+        ];
+        let loss = ClippedSurrogate { clip: 0.2, entropy: 0.1 };
+        for head in heads() {
+            for (norm, scale, geometry, value_loss) in arms {
+                let representation = Representation {
+                    features: 4,
+                    norm,
+                    scale,
+                    geometry,
+                    value_loss,
+                    bins: 11,
+                    value_min: -3.0,
+                    value_max: 3.0,
+                    ..Representation::default()
+                };
+                let mut network = network(&head, &representation);
+                let rows = rows(&mut network, 6);
+                network.grad(&rows, &loss, 0.5);
+                let (ours, ours_points) = (network.weights.grad_to_host(), network.points.grad_to_host());
+                let (params, points) = (network.weights.to_host(), network.points.to_host());
+                let total = |network: &mut SharedNet| {
+                    let losses = network.grad(&rows, &loss, 0.5);
+                    losses.policy + losses.value
+                };
+                let size = ours.iter().fold(0.1f64, |m, x| m.max(f64::from(x.abs())));
+                let h = 2e-3;
+                for i in 0..params.len() {
+                    let mut at = |h: f32| {
+                        let mut moved = params.clone();
+                        moved[i] += h;
+                        network.weights.set(moved);
+                        total(&mut network)
+                    };
+                    let numeric = (at(h) - at(-h)) / f64::from(2.0 * h);
+                    let error = (f64::from(ours[i]) - numeric).abs();
+                    assert!(error < 1e-2 * size, "{norm:?} {geometry:?} {i}: {}, not {numeric}", ours[i]);
+                }
+                network.weights.set(params);
+                for i in 0..points.len() {
+                    let mut at = |h: f32| {
+                        let mut moved = points.clone();
+                        moved[i] += h;
+                        network.points.set(moved);
+                        total(&mut network)
+                    };
+                    let numeric = (at(h) - at(-h)) / f64::from(2.0 * h);
+                    let error = (f64::from(ours_points[i]) - numeric).abs();
+                    assert!(error < 1e-2 * size, "{norm:?} point {i}: {}, not {numeric}", ours_points[i]);
+                }
+            }
+        }
+    }
+
+    /// Values are those of the head's outputs; saving and loading restores all of them.
+    #[test]
+    fn a_loaded_network_computes_the_same() {
+        let representation = Representation {
+            norm: Norm::Spectral,
+            geometry: Geometry::BallPoints,
+            features: 4,
+            ..Representation::default()
+        };
+        for head in heads() {
+            let mut ours = network(&head, &representation);
+            let mut state = State::new();
+            ours.save(&mut state);
+            let task = make("CartPole-v1").unwrap();
+            let setup = Setup { spec: task.spec(), seed: 0, total_steps: 1, device: Device::cpu() };
+            let net = Net { hidden: vec![5], ..Net::default() };
+            let mut other = SharedNet::new(head, 3, &net, &representation, &mut rng(9), &setup);
+            other.load(&state).unwrap();
+            let obs = normals(30, 8);
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            ours.values(&obs, &mut a);
+            other.values(&obs, &mut b);
+            assert_eq!(a, b);
+            assert_eq!(ours.std, other.std);
+            close(&ours.weights.to_host(), &other.weights.to_host(), 0.0);
+        }
     }
 }
