@@ -100,8 +100,12 @@ pub fn envs(name: Option<&str>, as_json: bool) -> Result<String> {
     for agent in &spec.agents {
         text += &format!("{}: observation {}, action {}\n", agent.name, agent.obs, agent.action);
         for (what, space) in [("observation", &agent.obs), ("action", &agent.action)] {
-            let bounds: Vec<String> = space.bounds().iter().map(|(l, h)| format!("[{l}, {h}]")).collect();
-            text += &format!("  {what} bounds: {}\n", bounds.join(" "));
+            let bounds = space.bounds();
+            let runs = bounds.chunk_by(|a, b| a == b).map(|run| match (run[0], run.len()) {
+                ((low, high), 1) => format!("[{low}, {high}]"),
+                ((low, high), n) => format!("{n} x [{low}, {high}]"),
+            });
+            text += &format!("  {what} bounds: {}\n", runs.collect::<Vec<_>>().join(" "));
         }
     }
     let or_none = |x: Option<String>| x.unwrap_or_else(|| "none".to_owned());

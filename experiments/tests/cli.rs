@@ -154,6 +154,10 @@ fn the_page_of_a_task_says_how_like_a_tree_its_states_are() {
         maze.contains("first level: 64; Gromov's delta 0, relative to the diameter (2 delta / "),
         "{maze}"
     );
+    assert!(
+        maze.contains("  observation bounds: 50 x [0, 1] 2 x [-1, 1]\n  action bounds: [0, 3]\n"),
+        "{maze}"
+    );
     let tree = page("hierarchy/tree");
     // 1 + 3 + 9 + 27 + 81 + 243 nodes.
     assert!(

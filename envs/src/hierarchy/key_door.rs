@@ -25,7 +25,7 @@ use rand::RngExt as _;
 use super::{Count, Levels, Odd, numbers};
 use crate::options::{OptionValue, Options as _, choice, options};
 use crate::rng::{Purpose, stream};
-use crate::scene::{Paint, ball, slab};
+use crate::scene::{Paint, ball, slab, words};
 use crate::{Env, OptionError, Rng, Scene, Space, Spec, State, StateError};
 
 choice! {
@@ -449,11 +449,17 @@ impl Env for KeyDoor {
         }
         shapes.push(slab(at(self.tile_of[self.goal]), [0.4; 2], 0.0, Paint::Goal));
         for (cell, tile) in self.tile_of.iter().enumerate() {
-            if self.lock(cell) & !self.held != 0 {
+            let (lock, key) = (self.lock(cell) & !self.held, self.gain[cell] & !self.held);
+            if lock != 0 {
                 shapes.push(slab(at(*tile), [0.4; 2], 0.0, Paint::Accent));
             }
-            if self.gain[cell] & !self.held != 0 {
-                shapes.push(ball(at(*tile), 0.15, Paint::Accent));
+            if key != 0 {
+                shapes.push(ball(at(*tile), 0.3, Paint::Accent));
+            }
+            if lock | key != 0 {
+                let number = (lock | key).trailing_zeros() + 1;
+                let [x, z] = at(*tile);
+                shapes.push(words([x - 0.13, z - 0.15], 0.4, number.to_string(), Paint::Still));
             }
         }
         shapes.push(ball(at(self.tile_of[self.cell]), 0.3, Paint::Body));
