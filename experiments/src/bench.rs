@@ -40,7 +40,7 @@ pub struct BenchArgs {
     /// Where networks live in `train`: cpu or wgpu
     #[arg(long, default_value = Device::NAMES[0])]
     device: String,
-    /// Measure other libraries too, right after ours, with this Python (it needs gymnasium[mujoco] for `envs`, and
+    /// Measure other libraries too, right after ours, with this Python (it needs `gymnasium[mujoco]` for `envs`, and
     /// stable-baselines3, sb3-contrib and sbx-rl for `train`)
     #[arg(long, value_name = "PYTHON")]
     peers: Option<std::path::PathBuf>,

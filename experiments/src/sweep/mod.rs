@@ -1,8 +1,8 @@
 //! Sweeps: many runs, planned once, run anywhere, joined at the end.
 //!
-//! A manifest ([`plan`]) fixes what a sweep is. A cell is one run in one process ([`cell`]), so that a crash stays its own.
-//! [`run`] starts cells on this machine; [`emit`] writes the scripts with which other engines do. Processes that share
-//! nothing but the folder keep out of each other's way by claims ([`claim`]). [`status`] looks, [`collect`] joins.
+//! A manifest (`plan`) fixes what a sweep is. A cell is one run in one process (`cell`), so that a crash stays its own.
+//! `run` starts cells on this machine; `emit` writes the scripts with which other engines do. Processes that share
+//! nothing but the folder keep out of each other's way by claims (`claim`). `status` looks, `collect` joins.
 
 use std::path::{Path, PathBuf};
 
