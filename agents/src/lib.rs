@@ -4,6 +4,7 @@
 //! update. Agents know no files and no CSV; the only clock is the profiler's ([`core::profile`]). To add one: a
 //! file like `ppo.rs`, and its block in [`REGISTRY`].
 
+pub mod comparator;
 pub mod config;
 pub mod core;
 pub mod docs;
@@ -61,7 +62,8 @@ pub trait Agent: Send {
     /// Environment copies that the agent wants stepped together.
     fn num_envs(&self) -> usize;
 
-    /// Environment steps that [`Self::iterate`] takes, over all copies.
+    /// Environment steps that [`Self::iterate`] takes, over all copies; 0 for an agent that does not learn and is only
+    /// evaluated.
     fn steps_per_iteration(&self) -> u64;
 
     /// One turn of the algorithm's outer loop: collect experience, update.
@@ -77,6 +79,12 @@ pub trait Agent: Send {
     /// Numbers that the agent carries from one step of an episode to the next while it acts ([`Seen::memory`]).
     fn memory_len(&self) -> usize {
         0
+    }
+
+    /// The comparator of the task ([`steadfast_envs::Env::comparators`]) that acts in the agent's place, for
+    /// [`comparator`].
+    fn comparator(&self) -> Option<&str> {
+        None
     }
 
     /// What the user should know about settings that are legal but hardly meant.
@@ -260,6 +268,7 @@ macro_rules! entry {
 /// Every agent, in the order in which `steadfast list agents` prints them.
 pub const REGISTRY: &[Entry] = &[
     entry!(random, Random),
+    entry!(comparator, Comparator),
     entry!(ppo, Ppo),
     entry!(trpo, Trpo),
     entry!(mdpo, Mdpo),

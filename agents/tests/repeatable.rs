@@ -61,7 +61,7 @@ fn run(entry: &Entry, env: &str, seed: u64, threads: usize) -> (Vec<Metrics>, Ve
 
 #[test]
 fn the_seed_determines_a_run_whatever_the_threads() {
-    for entry in REGISTRY {
+    for entry in REGISTRY.iter().filter(|e| e.name != "comparator") {
         for env in TASKS.into_iter().filter(|env| plays(entry, env)) {
             let first = run(entry, env, 7, 1);
             for threads in [1, 2, 4] {
@@ -76,7 +76,7 @@ fn the_seed_determines_a_run_whatever_the_threads() {
 /// Kill after two iterations and resume: the other three are the same to the last bit.
 #[test]
 fn a_loaded_agent_goes_on_as_if_it_had_never_stopped() {
-    for entry in REGISTRY {
+    for entry in REGISTRY.iter().filter(|e| e.name != "comparator") {
         for env in TASKS.into_iter().filter(|env| plays(entry, env)) {
             let (mut agent, mut envs) = new(entry, env, 7, 1);
             go_on(agent.as_mut(), &mut envs, 2);
@@ -95,7 +95,7 @@ fn a_loaded_agent_goes_on_as_if_it_had_never_stopped() {
 
 #[test]
 fn a_fresh_agent_can_be_saved_and_loaded_too() {
-    for entry in REGISTRY {
+    for entry in REGISTRY.iter().filter(|e| e.name != "comparator") {
         let (agent, _) = new(entry, "Pendulum-v1", 7, 1);
         let (mut other, mut envs) = new(entry, "Pendulum-v1", 1234, 1);
         load(other.as_mut(), &agent.save(), replay(agent.as_ref()).as_ref());

@@ -112,6 +112,9 @@ pub fn envs(name: Option<&str>, as_json: bool) -> Result<String> {
     text += &format!("time limit: {}\n", or_none(spec.max_steps.map(|n| format!("{n} steps"))));
     text +=
         &format!("solved from a mean return of: {}\n", or_none(spec.reward_threshold.map(|r| r.to_string())));
+    if !env.comparators().is_empty() {
+        text += &format!("comparators: {}\n", env.comparators().join(", "));
+    }
     if let Some(g) = geometry(env.as_ref()) {
         let number = |key: &str| g[key].as_f64().unwrap_or(f64::NAN);
         let some =

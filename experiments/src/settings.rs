@@ -11,6 +11,7 @@ use toml::{Table, Value};
 /// The presets that come with the binary: agent name and file.
 const PRESETS: &[(&str, &str)] = &[
     ("random", include_str!("../presets/random.toml")),
+    ("comparator", include_str!("../presets/comparator.toml")),
     ("ppo", include_str!("../presets/ppo.toml")),
     ("trpo", include_str!("../presets/trpo.toml")),
     ("mdpo", include_str!("../presets/mdpo.toml")),

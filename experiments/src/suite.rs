@@ -25,6 +25,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("hyperbolic", include_str!("../suites/hyperbolic.toml")),
     ("hyperbolic-control", include_str!("../suites/hyperbolic-control.toml")),
     ("spread", include_str!("../suites/spread.toml")),
+    ("uav", include_str!("../suites/uav.toml")),
     ("smoke", include_str!("../suites/smoke.toml")),
 ];
 
@@ -68,6 +69,8 @@ pub struct SuiteAgent {
     /// Preset; `default` by default.
     #[serde(default = "default_preset")]
     pub preset: String,
+    /// The environments that it is for; all of the suite by default.
+    pub envs: Option<Vec<String>>,
     /// Options that override the preset.
     #[serde(default)]
     pub set: Table,
@@ -184,7 +187,13 @@ impl Suite {
             if let Some(key) = agent.vary.keys().find(|key| overrides.set.contains_key(*key)) {
                 bail!("suite '{}' varies '{key}' of '{label}', and --set sets it", self.name);
             }
-            for env in &self.envs {
+            if let Some(absent) =
+                agent.envs.iter().flatten().find(|id| self.envs.iter().all(|env| env.id != **id))
+            {
+                bail!("suite '{}' has '{label}' for {absent}, which is none of its environments", self.name);
+            }
+            let meant = |env: &&SuiteEnv| agent.envs.as_ref().is_none_or(|ids| ids.contains(&env.id));
+            for env in self.envs.iter().filter(meant) {
                 let mut vary = agent.vary.clone();
                 for (key, values) in &env.vary {
                     if vary.insert(key.clone(), values.clone()).is_some() {
@@ -267,6 +276,19 @@ mod tests {
             error(&base.replace("[[envs]]", "[[agents]]\nname = 'ppo'\n[[envs]]"))
                 .contains("distinct labels")
         );
+    }
+
+    #[test]
+    fn an_agent_may_be_for_some_of_the_environments() {
+        let text = "title = 't'\nseeds = '1'\n[[agents]]\nname = 'random'\n[[agents]]\nname = 'ppo'\nenvs = ['Ant-v5']\n\
+                    [[envs]]\nid = 'Ant-v5'\nsteps = 9000\n[[envs]]\nid = 'Pendulum-v1'\nsteps = 9000\n";
+        let overrides = Overrides { device: "cpu".into(), ..Overrides::default() };
+        let cells = parse("x", text).unwrap().cells(&overrides).unwrap();
+        let of: Vec<(&str, &str)> = cells.iter().map(|c| (c.label.as_str(), c.env.as_str())).collect();
+        assert_eq!(of, [("ppo", "Ant-v5"), ("random", "Ant-v5"), ("random", "Pendulum-v1")]);
+        let absent = text.replace("envs = ['Ant-v5']", "envs = ['Ant-v4']");
+        let error = parse("x", &absent).unwrap().cells(&overrides).unwrap_err().to_string();
+        assert!(error.contains("'ppo' for Ant-v4"), "{error}");
     }
 
     #[test]

@@ -183,6 +183,15 @@ pub fn build(settings: &RunSettings) -> Result<(Box<dyn Agent>, Maker)> {
     let setup = Setup { spec: spec.spec(), seed: settings.seed, total_steps: settings.steps, device };
     let agent = (steadfast_agents::entry(&settings.agent)?.build)(&settings.options, &setup)
         .with_context(|| format!("agent '{}' on {}", settings.label, settings.env))?;
+    if let Some(name) = agent.comparator() {
+        let known = spec.comparators();
+        if known.is_empty() {
+            bail!("{} has no comparators; --agent random plays any task", settings.env);
+        }
+        if !known.contains(&name) {
+            bail!("{} has no comparator '{name}'; set policy to one of: {}", settings.env, known.join(", "));
+        }
+    }
     Ok((agent, make))
 }
 
@@ -295,7 +304,7 @@ pub fn run(
     let mut saved = Instant::now();
     loop {
         let step = session.envs.steps();
-        let last = step + per_iteration > settings.steps;
+        let last = per_iteration == 0 || step + per_iteration > settings.steps;
         // The policy in force now acts until the next iteration ends: it answers for the grid up to there.
         let until = if last { settings.steps + 1 } else { step + per_iteration };
         session.evaluate_until(until, agent.as_ref(), &make)?;
@@ -632,7 +641,11 @@ pub fn play(
         agent.act(&mut Seen { obs: &obs, masks: &masks, memory: &mut memory }, &mut drawn, &mut act_rng);
         let (mut row, mut memories) = (0..action.len(), memory.as_slice());
         running.retain_mut(|p| {
-            spec.clip(&drawn[row.clone()], &mut action);
+            match agent.comparator() {
+                // Whether the task has it was seen when the agent was built.
+                Some(name) => _ = p.env.comparator_action(name, &mut act_rng, &mut action),
+                None => spec.clip(&drawn[row.clone()], &mut action),
+            }
             row = row.end..row.end + action.len();
             let (remembered, rest) = memories.split_at(p.memory.len());
             p.memory.copy_from_slice(remembered);
@@ -685,5 +698,70 @@ fn provenance(conduct: &Conduct) -> Provenance {
         burn: env!("STEADFAST_BURN").to_owned(),
         host,
         command: conduct.command.clone(),
+    }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
+mod tests {
+    use super::*;
+    use crate::settings::assignments;
+    use steadfast_envs::compare;
+
+    fn comparator(env: &str, policy: &str) -> RunSettings {
+        let options = assignments(&[format!("policy={policy}")]).unwrap();
+        RunSettings {
+            label: policy.to_owned(),
+            agent: "comparator".to_owned(),
+            preset: "default".to_owned(),
+            env: env.to_owned(),
+            seed: 3,
+            steps: 1000,
+            evaluations: 4,
+            eval_episodes: 2,
+            final_episodes: 6,
+            device: "cpu".to_owned(),
+            env_options: crate::settings::resolve_env(env, &toml::Table::new()).unwrap(),
+            options,
+        }
+    }
+
+    /// As the environments' own table scores them; the return of an evaluation is the sum over agents.
+    #[test]
+    fn comparators_are_scored_as_in_the_table_of_the_environments() {
+        for (env, policy) in [("uav-bs/bs-tiny", "k-means"), ("uav-trajectory/wu2018-1", "circular")] {
+            let settings = comparator(env, policy);
+            let (agent, make) = build(&settings).unwrap();
+            let found = evaluate(agent.as_ref(), &make, 3, 4).unwrap().mean;
+            let agents = make().spec().agents.len() as f64;
+            let expected = agents * compare::score(&make, policy, 4, 3).mean;
+            assert!((found - expected).abs() < 1e-9 * expected.abs(), "{env}: {found}, {expected}");
+        }
+    }
+
+    #[test]
+    fn a_comparator_is_evaluated_without_training() {
+        let folder = tempfile::tempdir().unwrap();
+        let conduct = Conduct {
+            threads: 1,
+            checkpoint_every: Duration::from_secs(60),
+            resume: false,
+            claimed: true,
+            command: String::new(),
+            profile: false,
+        };
+        let settings = comparator("uav-trajectory", "static");
+        let outcome = run(&settings, folder.path(), &conduct, &mut |_| ControlFlow::Continue(())).unwrap();
+        let Outcome::Finished(result) = outcome else { panic!("not finished") };
+        let rows = fs::read_to_string(folder.path().join("eval.csv")).unwrap();
+        assert_eq!((result.status, result.step, rows.lines().count()), (Status::Done, 0, 6), "{rows}");
+    }
+
+    #[test]
+    fn a_comparator_that_the_task_does_not_have_is_named() {
+        let error = |env, policy| format!("{:#}", build(&comparator(env, policy)).err().unwrap());
+        let text = error("uav-trajectory", "k-means");
+        assert!(text.contains("no comparator 'k-means'") && text.contains("fly-hover"), "{text}");
+        assert!(error("Pendulum-v1", "static").contains("Pendulum-v1 has no comparators"));
     }
 }

@@ -7,7 +7,7 @@ use toml::Table;
 
 /// The agents that learn.
 pub fn learners() -> impl Iterator<Item = &'static Entry> {
-    REGISTRY.iter().filter(|e| e.name != "random")
+    REGISTRY.iter().filter(|e| !["random", "comparator"].contains(&e.name))
 }
 
 /// Whether the agent replays experience.
