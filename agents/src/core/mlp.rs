@@ -206,7 +206,7 @@ fn bias(params: &Tensor<1>, l: &Layer) -> Tensor<2> {
 ///
 /// Gram-Schmidt, applied twice, on standard normal vectors: the result is distributed uniformly, as
 /// from a QR decomposition with positive diagonal.
-fn orthogonal(rows: usize, columns: usize, gain: f64, rng: &mut Rng) -> Vec<f32> {
+pub(super) fn orthogonal(rows: usize, columns: usize, gain: f64, rng: &mut Rng) -> Vec<f32> {
     let (few, many) = (rows.min(columns), rows.max(columns));
     let mut basis: Vec<Vec<f64>> = Vec::with_capacity(few);
     for _ in 0..few {

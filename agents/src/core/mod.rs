@@ -10,6 +10,8 @@ pub mod density;
 pub mod device;
 pub mod dist;
 pub mod features;
+pub mod graph_critic;
+pub mod gru;
 pub mod hyperbolic;
 pub mod joint;
 pub mod kernels;
