@@ -31,7 +31,7 @@ use crate::core::loss::ClippedSurrogate;
 use crate::core::on_policy::OnPolicy;
 use crate::core::shared::{Representation, SharedActorCritic};
 use crate::core::weights::{Vector, read};
-use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -178,8 +178,8 @@ impl Agent for HyperPp {
         core.finish(batch, c.clip, own).finite(envs.steps())
     }
 
-    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
-        self.core.greedy(seen, actions);
+    fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
+        self.core.pick(seen, how, actions, rng);
     }
 
     fn remarks(&self) -> Vec<String> {

@@ -57,6 +57,16 @@ impl<'a> Seen<'a> {
     }
 }
 
+/// How an agent picks its actions outside training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acting {
+    /// The most likely action.
+    #[default]
+    Greedy,
+    /// One drawn from π(·|s).
+    Sampled,
+}
+
 /// A learning algorithm.
 pub trait Agent: Send {
     /// Environment copies that the agent wants stepped together.
@@ -72,9 +82,8 @@ pub trait Agent: Send {
     /// [`AgentError::NonFinite`] when an observation, a reward or a loss is not a finite number.
     fn iterate(&mut self, envs: &mut VecEnv) -> Result<Metrics, AgentError>;
 
-    /// Evaluation actions `[rows, action_len]` for what is seen: the most likely ones for agents that learn. `rng` serves
-    /// agents without a preference.
-    fn act(&self, seen: &mut Seen, actions: &mut [f32], rng: &mut Rng);
+    /// Actions `[rows, action_len]` for what is seen, picked as `how` says, with `rng` where chance is needed.
+    fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng);
 
     /// Numbers that the agent carries from one step of an episode to the next while it acts ([`Seen::memory`]).
     fn memory_len(&self) -> usize {

@@ -21,7 +21,7 @@ use crate::core::adam::Adam;
 use crate::core::joint::{Clipped, Joint, Plan, Reward, View, load_adams, save_adams};
 use crate::core::on_policy::OnPolicy;
 use crate::core::weights::{Mean, read};
-use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -95,8 +95,8 @@ impl Agent for Mappo {
         core.finish(c.clip, own).finite(envs.steps())
     }
 
-    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
-        self.core.greedy(seen, actions);
+    fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
+        self.core.pick(seen, how, actions, rng);
     }
 
     fn save(&self) -> State {

@@ -32,7 +32,7 @@ use crate::core::meta_game::{MOST_PLAYERS, MetaGame, best_responses, payoff};
 use crate::core::on_policy::OnPolicy;
 use crate::core::trust_region::{Steps, TrustRegion, natural_step};
 use crate::core::weights::read;
-use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -214,8 +214,8 @@ impl Agent for Matrl {
         core.finish(0.2, steps.metrics(lr)).finite(envs.steps())
     }
 
-    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
-        self.core.greedy(seen, actions);
+    fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
+        self.core.pick(seen, how, actions, rng);
     }
 
     fn save(&self) -> State {

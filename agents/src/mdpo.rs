@@ -24,7 +24,7 @@ use crate::core::adam::{Adam, Schedule, clip_global_norm};
 use crate::core::loss::{PolicyLoss, Sample};
 use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy};
 use crate::core::weights::Mean;
-use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -179,8 +179,8 @@ impl Agent for Mdpo {
         .finite(envs.steps())
     }
 
-    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
-        self.core.greedy(seen, actions);
+    fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
+        self.core.pick(seen, how, actions, rng);
     }
 
     fn save(&self) -> State {

@@ -29,7 +29,7 @@ use crate::config::{at_least, positive, within};
 use crate::core::off_policy::{ActorCritics, CriticKind, OffPolicy};
 use crate::core::replay::Replay;
 use crate::core::squashed::{ActorLoss, Candidate, Logarithm, Squashed};
-use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -171,8 +171,8 @@ impl Agent for MdpoOff {
         core.finish(metrics, envs.steps())
     }
 
-    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
-        self.core.greedy(seen.obs, actions);
+    fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
+        self.core.pick(seen.obs, how, actions, rng);
     }
 
     fn replay(&self) -> Option<&Replay> {

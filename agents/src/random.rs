@@ -10,7 +10,7 @@ use steadfast_envs::{Rng, Space, State, VecEnv};
 
 use crate::config::at_least;
 use crate::core::rollout::some_choice;
-use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl Agent for Random {
         Ok(Metrics::default())
     }
 
-    fn act(&self, seen: &mut Seen, actions: &mut [f32], rng: &mut Rng) {
+    fn act(&self, seen: &mut Seen, _how: Acting, actions: &mut [f32], rng: &mut Rng) {
         sample(&self.spaces, seen.masks, actions, rng);
     }
 

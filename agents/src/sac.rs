@@ -26,7 +26,7 @@ use crate::core::off_policy::{ActorCritics, OffPolicy};
 use crate::core::replay::Replay;
 use crate::core::squashed::{ActorLoss, Candidate, Logarithm};
 use crate::core::weights::Weights;
-use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -146,8 +146,8 @@ impl Agent for Sac {
         core.finish(metrics, envs.steps())
     }
 
-    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
-        self.core.greedy(seen.obs, actions);
+    fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
+        self.core.pick(seen.obs, how, actions, rng);
     }
 
     fn replay(&self) -> Option<&Replay> {

@@ -22,7 +22,7 @@ use crate::core::adam::{Adam, Schedule};
 use crate::core::loss::Surrogate;
 use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy};
 use crate::core::trust_region::{CG_TOLERANCE, line_search, natural_direction, step_length};
-use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Order of the arguments of the KL divergence that the line search bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,8 +198,8 @@ impl Agent for Trpo {
         .finite(envs.steps())
     }
 
-    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
-        self.core.greedy(seen, actions);
+    fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
+        self.core.pick(seen, how, actions, rng);
     }
 
     fn save(&self) -> State {

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{build, is_off_policy, learners, options, plays, set};
-use steadfast_agents::{Agent, Device, Entry, Seen};
+use steadfast_agents::{Acting, Agent, Device, Entry, Seen};
 use steadfast_envs::{Purpose, VecEnv, make, probe, rng::stream};
 
 /// The probes that end in a best return, with the shortfall that counts as learnt.
@@ -59,7 +59,7 @@ fn evaluate(agent: &dyn Agent, env: &str) -> f64 {
     let mut actions = vec![0.0; 50 * envs.spec().action_len()];
     let mut returns = Vec::new();
     while returns.len() < 2000 {
-        agent.act(&mut Seen::only(envs.obs()), &mut actions, &mut rng);
+        agent.act(&mut Seen::only(envs.obs()), Acting::Greedy, &mut actions, &mut rng);
         envs.step(&actions);
         returns.extend(envs.take_episodes().iter().map(|e| e.returns[0]));
     }

@@ -5,8 +5,9 @@
 mod common;
 
 use common::{build, is_off_policy, load, options, plays, replay};
-use steadfast_agents::{Agent, Device, Entry, Metrics, REGISTRY};
-use steadfast_envs::{State, VecEnv};
+use steadfast_agents::{Acting, Agent, Device, Entry, Metrics, REGISTRY, Seen};
+use steadfast_envs::rng::stream;
+use steadfast_envs::{Purpose, State, VecEnv};
 use toml::Table;
 
 const TASKS: [&str; 4] = ["CartPole-v1", "Pendulum-v1", "particle/spread", "uav-bs/bs-tiny"];
@@ -115,5 +116,33 @@ fn the_state_of_another_shape_is_refused() {
         let error = other.load(&agent.save()).unwrap_err().to_string();
         assert!(error.contains("policy.0"), "{}: {error}", entry.name);
         assert!(other.load(&State::new()).is_err());
+    }
+}
+
+/// Drawn actions follow the stream, and vary where the most likely one does not.
+#[test]
+fn actions_are_drawn_or_the_most_likely() {
+    for entry in REGISTRY.iter() {
+        for env in TASKS.into_iter().filter(|env| plays(entry, env)) {
+            let (agent, envs) = new(entry, env, 3, 1);
+            let spec = envs.spec();
+            let obs = envs.obs()[..spec.obs_len()].repeat(64);
+            let act = |how, seed| {
+                let mut memory = vec![0.0; 64 * agent.memory_len()];
+                let mut seen = Seen { obs: &obs, masks: &[], memory: &mut memory };
+                let mut actions = vec![0.0; 64 * spec.action_len()];
+                agent.act(&mut seen, how, &mut actions, &mut stream(seed, Purpose::Check, 0));
+                actions
+            };
+            let vary = |actions: &[f32]| actions.chunks(spec.action_len()).any(|a| a != &actions[..a.len()]);
+            let drawn = act(Acting::Sampled, 0);
+            assert!(vary(&drawn), "{} on {env}", entry.name);
+            assert_eq!(drawn, act(Acting::Sampled, 0), "{} on {env}", entry.name);
+            assert_ne!(drawn, act(Acting::Sampled, 1), "{} on {env}", entry.name);
+            if entry.name != "random" {
+                let best = act(Acting::Greedy, 0);
+                assert!(!vary(&best) && best == act(Acting::Greedy, 1), "{} on {env}", entry.name);
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use steadfast_agents::core::policy::{Critic, Net, Policy};
 use steadfast_agents::core::replay::{Replay, Transition};
 use steadfast_agents::core::squashed::Logarithm;
 use steadfast_agents::sac::SoftValue;
-use steadfast_agents::{Agent, Device, Setup};
+use steadfast_agents::{Acting, Agent, Device, Setup};
 use steadfast_envs::rng::stream;
 use steadfast_envs::{Purpose, VecEnv};
 use toml::Table;
@@ -381,8 +381,11 @@ fn update(show: &mut Show) -> Result<()> {
             let obs = numbers(rows * OBS);
             let (mut work, mut actions) = (Workspace::default(), vec![0.0; rows * ACTIONS]);
             let mut floor = Floor::new(OBS, hidden, ACTIONS, rows);
-            let (ours, bare) =
-                beside(|| policy.greedy(&obs, &[], &mut work, &mut actions), || floor.forward(&obs));
+            let rng = &mut stream(0, Purpose::Check, 0);
+            let (ours, bare) = beside(
+                || policy.pick(&obs, &[], Acting::Greedy, rng, &mut work, &mut actions),
+                || floor.forward(&obs),
+            );
             let name = format!("inference {OBS}-{hidden}-{hidden}-{ACTIONS} rows {rows}");
             show(vec![Line::new("update", name, "us", ours, "the bare arithmetic", bare)])?;
         }

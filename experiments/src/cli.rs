@@ -20,6 +20,7 @@ use crate::summary::{Score, across};
 use crate::sweep;
 use crate::train::{self, Conduct, INTERRUPTED, Outcome, Status};
 use crate::{bench, export, inspect, plot, render, summary};
+use steadfast_agents::Acting;
 use steadfast_agents::core::profile::{self, STAGES};
 
 /// Exit code of a training that diverged (its files stand).
@@ -196,6 +197,9 @@ struct EvalArgs {
     /// Option of the environment, instead of the run's: levels=test; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     env_set: Vec<String>,
+    /// Draw actions from the policy, as training does, instead of taking the most likely ones
+    #[arg(long)]
+    sampled: bool,
     /// Draw the first episode: a .gif, or its middle as a .png
     #[arg(long, value_name = "FILE")]
     render: Option<PathBuf>,
@@ -491,14 +495,15 @@ fn eval(args: &EvalArgs) -> Result<ExitCode> {
         .load(&state.state("agent"))
         .with_context(|| format!("checkpoint {} does not fit its run.toml", path.display()))?;
     let seed = args.seed.unwrap_or(settings.seed);
+    let how = if args.sampled { Acting::Sampled } else { Acting::Greedy };
     if let Some(path) = &args.render {
-        render::episode(agent.as_ref(), &make, seed, path)?;
+        render::episode(agent.as_ref(), how, &make, seed, path)?;
     }
-    let e = train::evaluate(agent.as_ref(), &make, seed, args.episodes as usize)?;
+    let e = train::evaluate(agent.as_ref(), how, &make, seed, args.episodes as usize)?;
     if args.json {
         let object = serde_json::json!({
             "agent": settings.label, "env": settings.env, "seed": settings.seed, "episodes": args.episodes,
-            "return_mean": e.mean, "return_std": e.std, "return_min": e.min, "return_max": e.max,
+            "sampled": args.sampled, "return_mean": e.mean, "return_std": e.std, "return_min": e.min, "return_max": e.max,
             "length_mean": e.length,
         });
         return print(&format!("{object}\n"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use steadfast_agents::{Agent, AgentError, Metrics, Seen};
+use steadfast_agents::{Acting, Agent, AgentError, Metrics, Seen};
 use steadfast_envs::classic::double_integrator::{MAX_FORCE, finite_lqr};
 use steadfast_envs::{Rng, State, VecEnv};
 
@@ -126,7 +126,9 @@ fn off_policy_presets_hold_their_thresholds() {
 fn optimum(seed: u64, episodes: usize) -> f64 {
     let make = steadfast_envs::entry("DoubleIntegrator").unwrap().make;
     let gains = finite_lqr(make().spec().max_steps.unwrap()).iter().map(|l| l.gain).collect();
-    evaluate(&Optimal { gains, step: std::cell::Cell::new(0) }, &make, seed, episodes).unwrap().mean
+    evaluate(&Optimal { gains, step: std::cell::Cell::new(0) }, Acting::Greedy, &make, seed, episodes)
+        .unwrap()
+        .mean
 }
 
 /// Plays the time-varying optimal gains; all episodes of the task have the same length.
@@ -145,7 +147,7 @@ impl Agent for Optimal {
     fn iterate(&mut self, _envs: &mut VecEnv) -> Result<Metrics, AgentError> {
         Ok(Metrics::default())
     }
-    fn act(&self, seen: &mut Seen, actions: &mut [f32], _rng: &mut Rng) {
+    fn act(&self, seen: &mut Seen, _how: Acting, actions: &mut [f32], _rng: &mut Rng) {
         let gain = self.gains[self.step.replace(self.step.get() + 1)];
         for (s, a) in seen.obs.chunks_exact(2).zip(actions) {
             *a = (-(gain[0] * f64::from(s[0]) + gain[1] * f64::from(s[1])) / MAX_FORCE) as f32;

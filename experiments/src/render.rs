@@ -8,7 +8,7 @@ use resvg::tiny_skia::{
     Color, FillRule, IntSize, LineCap, Paint as Ink, PathBuilder, Pixmap, Stroke, Transform,
 };
 use resvg::usvg::{Options, Tree};
-use steadfast_agents::Agent;
+use steadfast_agents::{Acting, Agent};
 use steadfast_envs::scene::{Camera, Paint, Point, Scene, Shape};
 use steadfast_envs::{Env, Picture};
 
@@ -43,11 +43,17 @@ pub fn check(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// For a task without a picture, another extension, and a file that cannot be written.
-pub fn episode(agent: &dyn Agent, make: &dyn Fn() -> Box<dyn Env>, seed: u64, path: &Path) -> Result<()> {
+pub fn episode(
+    agent: &dyn Agent,
+    how: Acting,
+    make: &dyn Fn() -> Box<dyn Env>,
+    seed: u64,
+    path: &Path,
+) -> Result<()> {
     check(path)?;
     // Every moment of the episode, its start and its end included.
     let mut moments = Vec::new();
-    play(agent, make, seed, 1, 1000, |_, env, _| {
+    play(agent, how, make, seed, 1, 1000, |_, env, _| {
         moments.push(Moment::of(env)?);
         Ok(())
     })?;

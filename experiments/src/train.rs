@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use steadfast_agents::core::profile::{self, STAGES, Stage};
-use steadfast_agents::{Agent, AgentError, Device, Metrics, Seen, Setup};
+use steadfast_agents::{Acting, Agent, AgentError, Device, Metrics, Seen, Setup};
 use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::{Env, Maker, Rng, Spec, State, VecEnv};
 
@@ -512,7 +512,7 @@ impl<'a> Session<'a> {
                 Some((n, e)) if n == episodes => e,
                 _ => {
                     profile::enter(Stage::Evaluation);
-                    let e = evaluate(agent, make, s.seed, episodes)?;
+                    let e = evaluate(agent, Acting::Greedy, make, s.seed, episodes)?;
                     profile::enter(Stage::Recording);
                     e
                 }
@@ -597,6 +597,7 @@ fn legal(spec: &Spec, mask: &[bool]) -> Result<()> {
 /// When an environment fails, or `watch` does.
 pub fn play(
     agent: &dyn Agent,
+    how: Acting,
     make: &dyn Fn() -> Box<dyn Env>,
     seed: u64,
     episodes: usize,
@@ -638,7 +639,8 @@ pub fn play(
             }
         }
         drawn.resize(running.len() * action.len(), 0.0);
-        agent.act(&mut Seen { obs: &obs, masks: &masks, memory: &mut memory }, &mut drawn, &mut act_rng);
+        let mut seen = Seen { obs: &obs, masks: &masks, memory: &mut memory };
+        agent.act(&mut seen, how, &mut drawn, &mut act_rng);
         let (mut row, mut memories) = (0..action.len(), memory.as_slice());
         running.retain_mut(|p| {
             match agent.comparator() {
@@ -666,13 +668,14 @@ pub fn play(
 /// When an environment fails.
 pub fn evaluate(
     agent: &dyn Agent,
+    how: Acting,
     make: &dyn Fn() -> Box<dyn Env>,
     seed: u64,
     episodes: usize,
 ) -> Result<Evaluation> {
     let (mut returns, mut lengths) = (vec![0.0; episodes], vec![0usize; episodes]);
     // A task without a time limit is cut at a length that no evaluation should need.
-    play(agent, make, seed, episodes, 100_000, |i, _, rewards| {
+    play(agent, how, make, seed, episodes, 100_000, |i, _, rewards| {
         if let Some(rewards) = rewards {
             returns[i] += rewards.iter().sum::<f64>();
             lengths[i] += 1;

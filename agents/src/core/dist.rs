@@ -8,9 +8,11 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_softmax, softmax};
 use rand::RngExt;
+use rand_distr::{Distribution, StandardNormal};
 use steadfast_envs::{Rng, Space};
 
 use super::device::Device;
+use crate::Acting;
 
 /// ln(2π)
 const LN_2PI: f64 = 1.837_877_066_409_345_6;
@@ -187,6 +189,22 @@ impl Head {
                 for (part, Place { outputs: o, extra: e, action: a }) in self.parts() {
                     part.sample(&outputs[o], &std[e.clone()], &noise[e], rng, &mut action[a]);
                 }
+            }
+        }
+    }
+
+    /// Actions `[rows, action_len]`, picked as `how` says, for outputs `[rows, K]`; `std` `[E]` holds the deviations of a
+    /// Gaussian.
+    pub fn pick(&self, outputs: &[f32], std: &[f32], how: Acting, rng: &mut Rng, actions: &mut [f32]) {
+        let rows = outputs.chunks_exact(self.outputs()).zip(actions.chunks_exact_mut(self.action_len()));
+        match how {
+            Acting::Greedy => rows.for_each(|(row, action)| self.greedy(row, action)),
+            Acting::Sampled => {
+                let mut noise = vec![0.0; self.extra_params()];
+                rows.for_each(|(row, action)| {
+                    noise.fill_with(|| StandardNormal.sample(rng));
+                    self.sample(row, std, &noise, rng, action);
+                });
             }
         }
     }
@@ -729,6 +747,17 @@ mod tests {
             })
             .sum();
         assert!(chi_square < 31.3, "{chi_square}: above the 99.9 % point of 11 degrees of freedom");
+
+        // Of a Gaussian, mean and deviation.
+        let head = Head::Gaussian { dim: 2 };
+        let mut actions = vec![0.0; 2 * N];
+        head.pick(&[1.0, -2.0].repeat(N), &[0.5, 3.0], Acting::Sampled, &mut rng(1), &mut actions);
+        for (d, (mean, std)) in [(1.0, 0.5), (-2.0, 3.0)].into_iter().enumerate() {
+            let z: Vec<f64> = actions.chunks(2).map(|a| (f64::from(a[d]) - mean) / std).collect();
+            let (first, second) = (z.iter().sum::<f64>(), z.iter().map(|z| z * z - 1.0).sum::<f64>());
+            let n = (N as f64).sqrt();
+            assert!((first / n).abs() < 3.3 && (second / n).abs() < 3.3 * 2f64.sqrt(), "{first} {second}");
+        }
 
         let sure = Head::Categorical { sizes: vec![3] };
         let mut action = [9.0];

@@ -23,7 +23,7 @@ use super::policy::{Critic, Policy};
 use super::profile::{self, Stage};
 use super::rollout::{advance_noise, finite_obs, finite_rewards, some_choice};
 use super::weights::{Mean, read};
-use crate::{AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// What a critic sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -640,8 +640,8 @@ impl Joint {
         }
     }
 
-    /// The most likely joint actions `[rows, action_len]` for what is seen.
-    pub fn greedy(&self, seen: &Seen, joint: &mut [f32]) {
+    /// Joint actions `[rows, action_len]` for what is seen, picked as `how` says.
+    pub fn pick(&self, seen: &Seen, how: Acting, joint: &mut [f32], rng: &mut Rng) {
         let e = &mut *self.evaluation.borrow_mut();
         e.joint.clear();
         self.obs_normalizer.extend(seen.obs, &mut e.joint);
@@ -652,7 +652,7 @@ impl Joint {
             player.see(&e.joint, self.obs_len, &mut e.obs);
             player.allow(seen.masks, self.mask_len, &mut e.masks);
             e.actions.resize(rows * player.action.len(), 0.0);
-            self.policies[player.policy].greedy(&e.obs, &e.masks, &mut e.work, &mut e.actions);
+            self.policies[player.policy].pick(&e.obs, &e.masks, how, rng, &mut e.work, &mut e.actions);
             player.put(&e.actions, joint, self.action_len);
         }
     }
@@ -897,13 +897,15 @@ mod tests {
                 policy.refresh();
             }
             let mut actions = vec![9.0; 3 * 3];
-            joint.greedy(&Seen::only(envs.obs()), &mut actions);
+            let mut rng = super::super::testing::rng(0);
+            joint.pick(&Seen::only(envs.obs()), Acting::Greedy, &mut actions, &mut rng);
             for (i, player) in joint.players.iter().enumerate() {
                 for copy in 0..3 {
                     let mut seen = Vec::new();
                     player.see(&envs.obs()[copy * 54..][..54], 54, &mut seen);
                     let mut own = [0.0];
-                    joint.policies[player.policy].greedy(&seen, &[], &mut Workspace::default(), &mut own);
+                    let policy = &joint.policies[player.policy];
+                    policy.pick(&seen, &[], Acting::Greedy, &mut rng, &mut Workspace::default(), &mut own);
                     assert_eq!(actions[3 * copy + i], own[0]);
                 }
             }

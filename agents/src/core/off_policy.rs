@@ -20,7 +20,7 @@ use super::replay::{Replay, Transition, Transitions};
 use super::rollout::{advance_noise, finite_obs, finite_rewards};
 use super::squashed::{ActorLoss, Draw, Logarithm, Squashed};
 use super::weights::{Mean, Scalar, read};
-use crate::{AgentError, BuildError, Metrics, Setup};
+use crate::{Acting, AgentError, BuildError, Metrics, Setup};
 
 /// What the actor learns from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -519,11 +519,23 @@ impl ActorCritics {
         .finite(step)
     }
 
-    /// The most likely actions `[rows, A]`, in the environment's units, for observations `[rows, O]`.
-    pub fn greedy(&self, obs: &[f32], actions: &mut [f32]) {
-        self.actor.greedy(obs, &mut self.evaluation.borrow_mut(), actions);
-        let squashed = actions.to_vec();
-        self.bounds.scale(&squashed, actions);
+    /// Actions `[rows, A]`, in the environment's units, for observations `[rows, O]`, picked as `how` says.
+    pub fn pick(&self, obs: &[f32], how: Acting, actions: &mut [f32], rng: &mut Rng) {
+        let draw = &mut *self.evaluation.borrow_mut();
+        match how {
+            Acting::Greedy => {
+                draw.actions.resize(actions.len(), 0.0);
+                let mut squashed = std::mem::take(&mut draw.actions);
+                self.actor.greedy(obs, draw, &mut squashed);
+                draw.actions = squashed;
+            }
+            Acting::Sampled => {
+                draw.noise.resize(actions.len(), 0.0);
+                draw.noise.fill_with(|| StandardNormal.sample(rng));
+                self.actor.draw(obs, draw);
+            }
+        }
+        self.bounds.scale(&draw.actions, actions);
     }
 
     /// Saves networks, streams and counters; the replay buffer's contents are saved apart.

@@ -20,7 +20,7 @@ use super::policy::{Critic, Net, Policy};
 use super::profile::{self, Stage};
 use super::rollout::{Collector, Rollout};
 use super::weights::{Scalar, Vector, read_both};
-use crate::{AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// What a time limit means to the advantage estimator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -314,12 +314,12 @@ impl ActorCritic {
         }
     }
 
-    /// The most likely actions `[rows, action_len]` for what is seen.
-    pub fn greedy(&self, seen: &Seen, actions: &mut [f32]) {
+    /// Actions `[rows, action_len]` for what is seen, picked as `how` says.
+    pub fn pick(&self, seen: &Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
         let (normalized, work) = &mut *self.evaluation.borrow_mut();
         normalized.clear();
         self.collector.normalized(seen.obs, normalized);
-        self.policy.greedy(normalized, seen.masks, work, actions);
+        self.policy.pick(normalized, seen.masks, how, rng, work, actions);
     }
 
     /// Saves networks, normalisers, streams and counters.

@@ -15,6 +15,7 @@ use super::mlp::slices::Workspace;
 use super::mlp::{Activation, Init, Mlp, Pass};
 use super::trust_region::dot;
 use super::weights::{Direction, Scalar, Vector, Weights, apart};
+use crate::Acting;
 
 /// Shape and initial weights of the policy and value networks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -232,14 +233,19 @@ impl Policy {
         }
     }
 
-    /// The most likely actions `[rows, action_len]` for observations `[rows, O]`, of those that `masks` `[rows, mask_len]`
-    /// allow where there are some.
-    pub fn greedy(&self, obs: &[f32], masks: &[bool], work: &mut Workspace, actions: &mut [f32]) {
+    /// Actions `[rows, action_len]`, picked as `how` says, for observations `[rows, O]`, of those that `masks` `[rows,
+    /// mask_len]` allow where there are some.
+    pub fn pick(
+        &self,
+        obs: &[f32],
+        masks: &[bool],
+        how: Acting,
+        rng: &mut Rng,
+        work: &mut Workspace,
+        actions: &mut [f32],
+    ) {
         let outputs = outputs(&self.mlp, &self.head, &self.host, obs, masks, work);
-        let rows = outputs.chunks_exact(self.head.outputs());
-        for (row, action) in rows.zip(actions.chunks_exact_mut(self.head.action_len())) {
-            self.head.greedy(row, action);
-        }
+        self.head.pick(outputs, &self.std, how, rng, actions);
     }
 
     /// Saves the weights, named and shaped by layer.
@@ -927,7 +933,7 @@ mod tests {
             let (k, e, a) = (head.outputs(), head.extra_params(), head.action_len());
             let (mut greedy, mut sampled) = (vec![0.0; ROWS * a], vec![0.0; ROWS * a]);
             let (mut work, noise) = (Workspace::default(), normals(ROWS * e, 6));
-            policy.greedy(&obs, &[], &mut work, &mut greedy);
+            policy.pick(&obs, &[], Acting::Greedy, &mut rng(0), &mut work, &mut greedy);
             policy.sample(&obs, &[], &noise, &mut rng(5), &mut work, &mut sampled);
             let (mut best, mut drawn, mut rng) = (vec![0.0; ROWS * a], vec![0.0; ROWS * a], rng(5));
             for row in 0..ROWS {
@@ -945,7 +951,7 @@ mod tests {
         let (mut policy, obs) = small(Head::Gaussian { dim: 2 });
         let act = |policy: &Policy| {
             let mut actions = vec![0.0; ROWS * 2];
-            policy.greedy(&obs, &[], &mut Workspace::default(), &mut actions);
+            policy.pick(&obs, &[], Acting::Greedy, &mut rng(0), &mut Workspace::default(), &mut actions);
             actions
         };
         let (before, std) = (act(&policy), policy.action_std());
@@ -971,7 +977,7 @@ mod tests {
             assert_eq!(params(&other), params(&policy));
             let act = |policy: &Policy| {
                 let mut actions = vec![0.0; ROWS * head.action_len()];
-                policy.greedy(&obs, &[], &mut Workspace::default(), &mut actions);
+                policy.pick(&obs, &[], Acting::Greedy, &mut rng(0), &mut Workspace::default(), &mut actions);
                 actions
             };
             assert_eq!(act(&other), act(&policy), "the acting copy is loaded as well");

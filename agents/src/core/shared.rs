@@ -29,7 +29,7 @@ use super::spectral::Spectral;
 use super::value_head::{ValueHead, ValueLoss};
 use super::weights::{Vector, Weights, apart, read};
 use crate::config::{at_least, bad, positive, within};
-use crate::{AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Steps of power iteration on the initial weights.
 const WARM_UP: usize = 15;
@@ -379,14 +379,6 @@ impl SharedNet {
         (comparison, Summary { value_error, feature_norm, gate, outside })
     }
 
-    /// The most likely actions `[rows, action_len]` for observations `[rows, O]`, of those that `masks` allow.
-    fn greedy(&self, obs: &[f32], masks: &[bool], work: &mut NetWork, actions: &mut [f32]) {
-        self.forward(obs, masks, work);
-        let rows = work.policy.outputs().0.chunks_exact(self.head.outputs());
-        rows.zip(actions.chunks_exact_mut(self.head.action_len()))
-            .for_each(|(row, a)| self.head.greedy(row, a));
-    }
-
     /// Mean standard deviation of Gaussian actions.
     fn action_std(&self) -> Option<f64> {
         let n = self.std.len();
@@ -593,12 +585,13 @@ impl SharedActorCritic {
         }
     }
 
-    /// The most likely actions `[rows, action_len]` for what is seen.
-    pub fn greedy(&self, seen: &Seen, actions: &mut [f32]) {
+    /// Actions `[rows, action_len]` for what is seen, picked as `how` says.
+    pub fn pick(&self, seen: &Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
         let (normalized, work) = &mut *self.evaluation.borrow_mut();
         normalized.clear();
         self.collector.normalized(seen.obs, normalized);
-        self.net.greedy(normalized, seen.masks, work, actions);
+        self.net.forward(normalized, seen.masks, work);
+        self.net.head.pick(work.policy.outputs().0, &self.net.std, how, rng, actions);
     }
 
     /// Saves network, normalisers, streams and counters.

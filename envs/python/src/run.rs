@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use steadfast::settings::{self, RunSettings};
 use steadfast::train::{self as run, Conduct, Outcome, Progress};
 use steadfast::{checkpoint, sweep};
-use steadfast_agents::{Agent, Seen};
+use steadfast_agents::{Acting, Agent, Seen};
 use steadfast_envs::Rng;
 use steadfast_envs::rng::{self, Purpose};
 
@@ -178,13 +178,14 @@ impl Policy {
     }
 
     /// Actions `[rows, action_len]` for observations `[rows, obs_len]`: the most likely ones of those that `masks` `[rows,
-    /// mask_len]` allow. `memory` `[rows, memory_len]` is what the last call returned beside them, zero where an episode
+    /// mask_len]` allow, or ones drawn from the policy's distribution if `sampled`. `memory` `[rows, memory_len]` is what the last call returned beside them, zero where an episode
     /// begins.
-    #[pyo3(signature = (obs, masks=None, memory=None))]
+    #[pyo3(signature = (obs, sampled, masks=None, memory=None))]
     fn act<'py>(
         &mut self,
         py: Python<'py>,
         obs: PyReadonlyArray2<'py, f32>,
+        sampled: bool,
         masks: Option<PyReadonlyArray2<'py, bool>>,
         memory: Option<PyReadonlyArray2<'py, f32>>,
     ) -> PyResult<Acted<'py>> {
@@ -210,7 +211,8 @@ impl Policy {
                 return Err(raise(format!("{found} numbers of {what}; {rows} rows need {wanted}")));
             }
         }
-        agent.act(&mut Seen { obs, masks, memory: &mut memory }, &mut actions, &mut self.rng);
+        let how = if sampled { Acting::Sampled } else { Acting::Greedy };
+        agent.act(&mut Seen { obs, masks, memory: &mut memory }, how, &mut actions, &mut self.rng);
         let memory_len = agent.memory_len();
         let memory = PyArray1::from_vec(py, memory).reshape([rows, memory_len])?;
         Ok((PyArray1::from_vec(py, actions).reshape([rows, self.action_len])?, memory))

@@ -65,8 +65,8 @@ def test_train_load_read(tmp_path):
         assert len(frame) == 3 and list(frame["step"]) == [0, 512, 1024]
         assert frame["return_mean"][2] == pytest.approx(run.return_mean)
     assert len(run.results("train")) == 8
-    with pytest.raises(steadfast.SteadfastError, match="greedily"):
-        policy.predict(obs, deterministic=False)
+    drawn, again = (steadfast.load(run).predict(np.stack([obs] * 100), deterministic=False)[0] for _ in range(2))
+    assert set(drawn) == {0, 1} and (drawn == again).all()
     with pytest.raises(steadfast.SteadfastError, match="4 numbers"):
         policy.predict(np.zeros(3))
     assert "already" not in repr(steadfast.train("ppo", "CartPole-v1", steps=1024, out=tmp_path, **SMALL))

@@ -72,6 +72,7 @@ class Policy:
     def act(
         self,
         obs: NDArray[np.float32],
+        sampled: bool,
         masks: NDArray[np.bool_] | None = None,
         memory: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...

@@ -193,15 +193,12 @@ class Policy:
     ) -> tuple[Any, Any]:
         """The most likely action for one observation, or one for each row of a batch, clipped to its space.
 
+        Without ``deterministic``, actions are drawn from the policy, as in training; loading it anew repeats them.
+
         The arguments and the second result are those of Stable-Baselines3's ``predict``, so that its
         ``evaluate_policy`` takes a policy: the second result is the next ``state``, None for a policy without memory.
         ``action_masks`` holds the flags of all agents' choices, one row an observation.
-
-        Raises:
-            SteadfastError: Without ``deterministic``: trained policies act greedily.
         """
-        if not deterministic:
-            raise SteadfastError("trained policies act greedily: predict(..., deterministic=True)")
         length = sum(gymnasium.spaces.flatdim(obs) for obs, _ in self.spaces.values())
         obs = np.asarray(observation, np.float32)
         if obs.ndim == 0 or obs.size == 0 or obs.size % length:
@@ -211,7 +208,7 @@ class Policy:
         if state is not None and episode_start is not None:
             state = np.where(np.reshape(episode_start, (-1, 1)), np.float32(0), state)
         masks = None if action_masks is None else np.asarray(action_masks, np.bool_).reshape(len(rows), -1)
-        actions, memory = self._native.act(rows, masks, state)
+        actions, memory = self._native.act(rows, not deterministic, masks, state)
         state = memory if memory.size else None
         parts, start = [], 0
         for _, action in self.spaces.values():
