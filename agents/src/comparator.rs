@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use steadfast_envs::{Rng, State, VecEnv};
 
-use crate::{Agent, AgentError, BuildError, Metrics, Seen, Setup};
+use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl Agent for Comparator {
     }
 
     /// Leaves the actions as they are: the task writes them.
-    fn act(&self, _: &mut Seen, _: &mut [f32], _: &mut Rng) {}
+    fn act(&self, _: &mut Seen, _: Acting, _: &mut [f32], _: &mut Rng) {}
 
     fn comparator(&self) -> Option<&str> {
         Some(&self.config.policy)

@@ -735,7 +735,7 @@ mod tests {
         for (env, policy) in [("uav-bs/bs-tiny", "k-means"), ("uav-trajectory/wu2018-1", "circular")] {
             let settings = comparator(env, policy);
             let (agent, make) = build(&settings).unwrap();
-            let found = evaluate(agent.as_ref(), &make, 3, 4).unwrap().mean;
+            let found = evaluate(agent.as_ref(), Acting::Greedy, &make, 3, 4).unwrap().mean;
             let agents = make().spec().agents.len() as f64;
             let expected = agents * compare::score(&make, policy, 4, 3).mean;
             assert!((found - expected).abs() < 1e-9 * expected.abs(), "{env}: {found}, {expected}");
