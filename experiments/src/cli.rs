@@ -19,7 +19,7 @@ use crate::stats::{
 use crate::summary::{Score, across};
 use crate::sweep;
 use crate::train::{self, Conduct, INTERRUPTED, Outcome, Status};
-use crate::{bench, export, inspect, plot, render, summary};
+use crate::{bench, export, inspect, plot, render, report, summary};
 use steadfast_agents::Acting;
 use steadfast_agents::core::profile::{self, STAGES};
 
@@ -58,6 +58,8 @@ enum Commands {
     Plot(plot::cli::PlotArgs),
     /// Print final and area-under-curve scores with intervals
     Summary(SummaryArgs),
+    /// Write a page about results that opens anywhere: curves, tables, every run
+    Report(report::ReportArgs),
     /// Write results in the formats of other tools
     Export(export::ExportArgs),
     /// Measure speed
@@ -264,6 +266,7 @@ pub fn main() -> Result<ExitCode> {
         Commands::Eval(args) => eval(&args),
         Commands::Plot(args) => plot::cli::main(&args),
         Commands::Summary(args) => summarise(&args),
+        Commands::Report(args) => report::main(&args),
         Commands::Export(args) => export::main(&args),
         Commands::Bench(args) => bench::main(&args),
         Commands::Check { env } => inspect::check(&env),

@@ -11,6 +11,7 @@ mod record;
 #[cfg(test)]
 mod reference;
 pub mod render;
+mod report;
 pub mod settings;
 mod stats;
 mod suite;

@@ -17,7 +17,7 @@ use crate::summary::read::{self, Run};
 
 mod axis;
 pub mod cli;
-mod kinds;
+pub mod kinds;
 mod pdf;
 mod svg;
 mod terminal;
@@ -155,12 +155,14 @@ pub struct Options {
     pub statistic: Statistic,
     /// Title above all panels.
     pub title: Option<String>,
+    /// Most points of a curve; a longer one shows this many of them, evenly spread, with the first and the last.
+    pub points: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let y = "return_mean".to_owned();
-        Self { x: XAxis::Step, y, statistic: Statistic::Iqm, title: None }
+        Self { x: XAxis::Step, y, statistic: Statistic::Iqm, title: None, points: usize::MAX }
     }
 }
 
@@ -184,7 +186,8 @@ impl Options {
         }
     }
 
-    fn y_title(&self) -> String {
+    /// What the vertical axis shows.
+    pub fn y_title(&self) -> String {
         match self.y.as_str() {
             "return_mean" => "greedy evaluation return".to_owned(),
             "return" => "episode return".to_owned(),
@@ -252,7 +255,18 @@ pub struct Curve {
 /// # Errors
 /// As [`read::runs`]; without a single curve; for [`XAxis::Wall`] when a run has no `timing.csv`.
 pub fn curves(paths: &[PathBuf], options: &Options) -> Result<(Vec<Curve>, Vec<String>)> {
-    let mut runs = read::runs(paths, &options.y)?;
+    curves_of(read::runs(paths, &options.y)?, paths, options)
+}
+
+/// As [`curves`], of runs that were read from `paths` already.
+///
+/// # Errors
+/// As [`curves`].
+pub fn curves_of(
+    mut runs: Vec<Run>,
+    paths: &[PathBuf],
+    options: &Options,
+) -> Result<(Vec<Curve>, Vec<String>)> {
     let mut warnings = Vec::new();
     runs.retain_mut(|run| keep(run, &options.y, &mut warnings));
     for group in runs.chunk_by(|a, b| a.env == b.env && a.agent == b.agent) {
@@ -265,7 +279,9 @@ pub fn curves(paths: &[PathBuf], options: &Options) -> Result<(Vec<Curve>, Vec<S
     let mut curves = Vec::new();
     for group in runs.chunk_by(|a, b| a.env == b.env && a.agent == b.agent) {
         let (env, agent) = (group[0].env.clone(), group[0].agent.clone());
-        let (x, values) = align(group, options.x, &mut warnings);
+        let (mut x, mut values) = align(group, options.x, &mut warnings);
+        thin(&mut x, options.points);
+        values.iter_mut().for_each(|values| thin(values, options.points));
         if x.is_empty() {
             warnings.push(format!("{agent} on {env}: its seeds have no range in common; left out"));
             continue;
@@ -289,6 +305,14 @@ pub fn curves(paths: &[PathBuf], options: &Options) -> Result<(Vec<Curve>, Vec<S
         bail!("nothing to draw for column '{}': {why}", options.y);
     }
     Ok((curves, warnings))
+}
+
+/// Keeps `most` entries (at least two), evenly spread from the first to the last.
+pub fn thin(values: &mut Vec<f64>, most: usize) {
+    if values.len() > most {
+        let last = (values.len() - 1) as f64;
+        *values = (0..most).map(|i| values[(i as f64 * last / (most - 1) as f64).round() as usize]).collect();
+    }
 }
 
 /// Fewest and most episodes of an evaluation of each agent on each environment; files that do not say are left out.
@@ -445,6 +469,11 @@ fn bins(runs: &[Run]) -> (Vec<f64>, Vec<Vec<f64>>) {
     };
     let values = runs.iter().map(values).collect();
     ((0..count).map(middle).collect(), values)
+}
+
+/// Colour (`#rrggbb`) and dashes (as SVG's `stroke-dasharray`) of the lines of each agent in a figure of all `names`, sorted.
+pub fn looks(names: &[&str]) -> Vec<(&'static str, &'static str)> {
+    svg::looks(names).into_iter().map(svg::look).collect()
 }
 
 /// Draws `curves` and writes the figure to `path` ([`save`]).

@@ -103,19 +103,26 @@ pub enum Outcome {
 
 /// `run.toml`: the settings and where they ran.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct RunFile {
-    settings: RunSettings,
-    provenance: Provenance,
+pub struct RunFile {
+    /// What the run is.
+    pub settings: RunSettings,
+    /// Where it ran.
+    pub provenance: Provenance,
 }
 
 /// Where a run ran; not part of its identity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Provenance {
-    version: String,
-    git: String,
-    burn: String,
-    host: String,
-    command: String,
+pub struct Provenance {
+    /// Version of the binary.
+    pub version: String,
+    /// Revision of the source.
+    pub git: String,
+    /// Version of the tensor library.
+    pub burn: String,
+    /// Machine.
+    pub host: String,
+    /// The command that repeats it.
+    pub command: String,
 }
 
 /// Reads the settings of a run directory.
@@ -123,12 +130,18 @@ struct Provenance {
 /// # Errors
 /// When `run.toml` is missing or malformed.
 pub fn read_settings(directory: &Path) -> Result<RunSettings> {
+    Ok(read_run(directory)?.settings)
+}
+
+/// Reads `run.toml` of a run directory.
+///
+/// # Errors
+/// When it is missing or malformed.
+pub fn read_run(directory: &Path) -> Result<RunFile> {
     let path = directory.join("run.toml");
     let text = fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}: is this the directory of a run?", path.display()))?;
-    let file: RunFile =
-        toml::from_str(&text).map_err(|e| anyhow!("{} is malformed: {}", path.display(), e.message()))?;
-    Ok(file.settings)
+    toml::from_str(&text).map_err(|e| anyhow!("{} is malformed: {}", path.display(), e.message()))
 }
 
 /// The result of a run directory, if the run is complete.

@@ -204,8 +204,11 @@ pub fn improvement(
     Ok((Figure::Intervals(vec![panel], labels), warnings))
 }
 
-/// Settings of every run under `paths`: from run folders, and where there are none from a sweep's manifest.
-fn settings(paths: &[PathBuf]) -> Result<Vec<RunSettings>> {
+/// Settings of every run under `paths`: from a sweep's manifest, and where there is none from run folders.
+///
+/// # Errors
+/// For files that cannot be read, and where there is neither.
+pub fn settings(paths: &[PathBuf]) -> Result<Vec<RunSettings>> {
     let mut found = Vec::new();
     for path in paths {
         let folder = if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path };

@@ -230,6 +230,12 @@ pub(super) fn looks(names: &[&str]) -> Vec<usize> {
     looks
 }
 
+/// Colour and dashes of a look.
+pub(super) fn look(index: usize) -> (&'static str, &'static str) {
+    let Style { color, dash, .. } = Style::of(index);
+    (color, dash)
+}
+
 /// Where a panel lies and what its sides mean.
 struct Frame<'a> {
     left: f64,

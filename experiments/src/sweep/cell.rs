@@ -273,7 +273,7 @@ pub fn divergence(result: &RunResult) -> Option<&str> {
 }
 
 /// The `train` command that repeats a cell outside its sweep.
-fn repeat_command(s: &RunSettings) -> String {
+pub fn repeat_command(s: &RunSettings) -> String {
     let mut options = String::new();
     for (key, value) in &s.env_options {
         options += &format!(" --env-set '{key}={value}'");
