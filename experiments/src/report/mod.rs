@@ -14,6 +14,7 @@ use crate::summary::across;
 use data::{Report, Source};
 
 mod data;
+mod serve;
 
 const PAGE: &str = include_str!("report.html");
 
@@ -38,6 +39,9 @@ pub struct ReportArgs {
     /// File to write
     #[arg(long, default_value = "report.html")]
     out: PathBuf,
+    /// Show the page on this machine (127.0.0.1) instead, and keep it up to date; any free port, or this one. Put it last
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0", conflicts_with = "out")]
+    serve: Option<u16>,
     /// Heading [default: the sweep's title]
     #[arg(long)]
     title: Option<String>,
@@ -60,7 +64,10 @@ pub fn main(args: &ReportArgs) -> Result<ExitCode> {
         scales: across::scales(args.scores.as_deref())?,
         baseline: args.baseline.clone(),
     };
-    let page = page(&data::assemble(&source)?)?;
+    if let Some(port) = args.serve {
+        return serve::serve(source, port);
+    }
+    let page = page(&data::assemble(&source)?, "")?;
     if page.len() > LARGE {
         note(&format!(
             "the page has {:.1} MB; reports on parts of the runs are lighter",
@@ -78,8 +85,8 @@ fn write(path: &Path, page: &str) -> Result<()> {
     write_atomic(path, page.as_bytes())
 }
 
-/// The page about `report`.
-fn page(report: &Report) -> Result<String> {
+/// The page about `report`; with the mark of its files it asks its server for news.
+fn page(report: &Report, mark: &str) -> Result<String> {
     let data = in_script(&serde_json::to_string(report)?);
     let mut page = String::with_capacity(PAGE.len() + data.len() + 100_000);
     let mut rest = PAGE;
@@ -90,7 +97,7 @@ fn page(report: &Report) -> Result<String> {
         match PARTS.iter().find(|(part, _)| *part == name) {
             Some((_, text)) => page += text,
             None if name == "data" => page += &data,
-            None if name == "live" => {}
+            None if name == "live" => page += mark,
             None => page += &escaped(&report.title),
         }
         rest = after;

@@ -553,7 +553,7 @@
     const part = el("div", {}, el("h3", {}, panel.title), rows, el("div", { class: "iaxis", "aria-hidden": "true" }, el("span", {}),
       el("div", {}, end(low), panel.range ? end((low + high) / 2) : null, end(high)), el("span", {})));
     const longest = Math.max(...panel.rows.map(row => row.name.length));
-    part.style.setProperty("--who", `${Math.min(18, Math.max(4, 0.95 * longest))}ch`);
+    part.style.setProperty("--who", `${Math.min(20, Math.max(6, longest + 1.5))}ch`);
     return part;
   }
 
@@ -769,6 +769,58 @@
     if (named) open(named);
   }
 
+  // ---- News of a sweep that runs ---------------------------------------------------------------------------------------
+
+  // Where the focus is, in words that outlive a new drawing.
+  function focus() {
+    const at = document.activeElement, host = at && at.closest("[id]");
+    if (!host || host === document.body) return () => {};
+    const key = ["data-id", "data-value", "data-column"].find(name => at.hasAttribute(name));
+    const query = `#${CSS.escape(host.id)}` + (at === host ? "" : key ? ` [${key}="${CSS.escape(at.getAttribute(key))}"]` : "");
+    const range = at.type === "search" ? [at.selectionStart, at.selectionEnd] : null;
+    return () => {
+      const found = document.querySelector(query);
+      if (found && found !== document.activeElement && (key || at === host)) found.focus({ preventScroll: true });
+      if (found && range) found.setSelectionRange(...range);
+    };
+  }
+
+  function renew(fresh) {
+    const names = (list, chosen) => [...chosen].map(i => list[i]);
+    const agents = names(data.agents.map(a => a.name), state.agents), oldAgents = data.agents.map(a => a.name);
+    const envs = names(data.envs, state.envs), oldEnvs = data.envs;
+    data = fresh;
+    // What is new is shown; what was switched off stays off.
+    state.agents = new Set(data.agents.map((_, i) => i).filter(i =>
+      agents.includes(data.agents[i].name) || (!oldAgents.includes(data.agents[i].name) && data.agents.length <= MANY)));
+    state.envs = new Set(data.envs.map((_, i) => i).filter(i => envs.includes(data.envs[i]) || !oldEnvs.includes(data.envs[i])));
+    const back = focus(), top = scrollY;
+    render();
+    scrollTo({ top, behavior: "instant" });
+    back();
+  }
+
+  async function follow() {
+    const status = $("live");
+    const say = (text, bad) => { status.textContent = text; status.className = bad ? "bad" : ""; };
+    try {
+      // Not under the eyes of somebody who reads a run.
+      if (!document.hidden && !$("run").open) {
+        const news = await (await fetch(`state?${root.dataset.live}`)).json();
+        if (news.data) {
+          renew(news.data);
+          root.dataset.live = news.mark;
+        }
+        if (news.error) say("waiting for whole files", true);
+        else if (news.data || !status.textContent || status.className) say(`\u25cf live, ${new Date().toLocaleTimeString()}`);
+        status.title = news.error || "";
+      }
+    } catch {
+      say("the server has ended", true);
+    }
+    setTimeout(follow, 3000);
+  }
+
   segments($("theme"), "Colours of the page", [["auto", "Auto"], ["light", "Light"], ["dark", "Dark"]], () => theme, value => {
     theme = value;
     try { localStorage.setItem("steadfast-theme", value); } catch { /* not allowed here */ }
@@ -786,4 +838,5 @@
 
   applyTheme();
   begin();
+  if (root.dataset.live) follow();
 })();

@@ -41,7 +41,7 @@ fn data_of(page: &str) -> Value {
 }
 
 fn report(folder: &Path) -> Value {
-    data_of(&page(&data::assemble(&source(&[folder])).unwrap()).unwrap())
+    data_of(&page(&data::assemble(&source(&[folder])).unwrap(), "").unwrap())
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn names_cannot_leave_the_data() {
     fs::write(folder.path().join("eval.csv"), eval(bad)).unwrap();
     let mut source = source(&[folder.path()]);
     source.title = Some("a < b & </title>{{data}}".to_owned());
-    let page = page(&data::assemble(&source).unwrap()).unwrap();
+    let page = page(&data::assemble(&source).unwrap(), "").unwrap();
     let report = data_of(&page);
     assert_eq!(report["agents"][0]["name"], bad);
     assert_eq!(report["title"], "a < b & </title>{{data}}");
@@ -223,7 +223,7 @@ fn a_page_of_500_runs_is_below_5_megabytes() {
     for (name, text) in [("eval.csv", evals), ("train.csv", train), ("timing.csv", timing)] {
         fs::write(folder.path().join(name), text).unwrap();
     }
-    let page = page(&data::assemble(&source(&[folder.path()])).unwrap()).unwrap();
+    let page = page(&data::assemble(&source(&[folder.path()])).unwrap(), "").unwrap();
     assert!(page.len() < 4_500_000, "{}", page.len());
     assert_eq!(data_of(&page)["runs"].as_array().unwrap().len(), 500);
 }
