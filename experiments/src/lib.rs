@@ -5,6 +5,8 @@ mod bench;
 pub mod checkpoint;
 pub mod cli;
 mod export;
+#[cfg(test)]
+mod fuzz;
 mod inspect;
 mod plot;
 mod record;

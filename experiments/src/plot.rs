@@ -442,9 +442,13 @@ fn at_steps(run: &Run, steps: &[f64]) -> Vec<f64> {
     steps.iter().filter_map(|step| points.find(|(x, _)| *x == step)).map(|(_, y)| *y).collect()
 }
 
-/// Means of the episodes that ended in each of at most [`POINTS`] equal parts of the shortest run.
+/// Means of the episodes that ended in each of at most [`POINTS`] equal parts of the shortest run; nothing where another
+/// run's first episode ends after that.
 fn bins(runs: &[Run]) -> (Vec<f64>, Vec<Vec<f64>>) {
     let end = runs.iter().filter_map(|run| run.x.last()).copied().fold(f64::INFINITY, f64::min);
+    if runs.iter().any(|run| run.x.first().is_none_or(|first| *first > end)) {
+        return (vec![], vec![]);
+    }
     let fewest = runs.iter().map(|run| run.x.len()).min().unwrap_or(0);
     let count = fewest.clamp(1, POINTS);
     let middle = |bin: usize| (bin as f64 + 0.5) * end / count as f64;

@@ -285,6 +285,35 @@ fn what_cannot_be_read_or_written_is_named_and_costs_nothing_else() {
 }
 
 /// Scripts that shells accept, that name the plan, and that Slurm gets.
+/// A full disk, for which a limit on file sizes stands (blocks of 512 bytes): first every cell meets it, then the tables of the
+/// sweep alone. Each is named once, and with room the same command goes on to the same files.
+#[test]
+fn a_full_disk_stops_cells_and_tables_and_spoils_nothing() {
+    let dir = folder();
+    let limited = |blocks: u32| {
+        let mut command = Command::new("sh");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        command.current_dir(dir.path()).args(["-c", &script, "sh", env!("CARGO_BIN_EXE_steadfast")]);
+        seen(&command.args(["sweep", "run", "tiny.toml", "--quiet"]).output().unwrap())
+    };
+    let (code, _, err) = limited(16);
+    assert_eq!(code, 1, "{err}");
+    assert_eq!(
+        err.lines().filter(|l| l.starts_with("failed: ") && l.contains("cannot write")).count(),
+        6,
+        "{err}"
+    );
+    assert!(err.contains("6 of 6 cells failed; the same command tries them again"), "{err}");
+    let (code, _, err) = limited(160);
+    assert_eq!(code, 2, "{err}");
+    assert!(
+        err.starts_with("error: cannot write results/tiny/train.csv") && err.lines().count() == 1,
+        "{err}"
+    );
+    succeed(dir.path(), &["sweep", "run", "tiny.toml", "--quiet"]);
+    assert!(determined(&dir.path().join("results/tiny")) == calm());
+}
+
 #[test]
 fn engines_get_scripts() {
     let dir = folder();

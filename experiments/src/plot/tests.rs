@@ -157,6 +157,23 @@ fn episodes_are_averaged_over_equal_parts() {
     }
 }
 
+/// A seed whose first episode ends behind the last one of another shares no range with it; sums of steps may be too large.
+#[test]
+fn episodes_without_a_range_in_common_are_left_out() {
+    let long = "global_step,charts/episodic_return,exp_name,env_id,seed\n100,21.5,ppo,E,7\n200,30,ppo,E,1\n200,9,trpo,E,1\n";
+    let dir = folder(&[("long.csv", long.to_owned())]);
+    let (curves, warnings) = super::curves(&[dir.path().join("long.csv")], &Options::default()).unwrap();
+    assert!(curves.len() == 1 && curves[0].agent == "trpo");
+    assert!(
+        warnings.iter().any(|w| w.contains("ppo on E: its seeds have no range in common")),
+        "{warnings:?}"
+    );
+    let huge = format!("r,l,t\n1,{0},1\n1,{0},2\n", u64::MAX);
+    let dir = folder(&[("monitor.csv", huge)]);
+    let error = super::curves(&[dir.path().to_owned()], &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("line 3, column 'l'") && error.contains("number of steps"), "{error}");
+}
+
 #[test]
 fn monitor_files_are_read_as_they_are_called() {
     let monitor = |reward: f64| {

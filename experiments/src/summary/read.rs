@@ -239,7 +239,10 @@ impl Table {
         while reader.read_record(&mut record).map_err(|e| malformed(path, &e))? {
             let line = record.position().map_or(0, csv::Position::line) + above;
             let cells = Cells { path, header, record: &record, line };
-            steps += cells.whole(length)?;
+            steps = cells
+                .whole(length)?
+                .checked_add(steps)
+                .ok_or_else(|| cells.bad(length, "a number of steps"))?;
             episode += 1;
             let value = cells.number(value)?;
             self.push(run, (steps, episode, 0), value, line);
