@@ -26,7 +26,8 @@ use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
-    /// What a value function sees: the `local` observation of its player, or the `central` state.
+    /// What a value function sees: the `local` observation of its player, the `central` state, or all players by `attention`
+    /// or on the `graph`.
     pub critic: View,
     /// What a player is paid: its `own` rewards, or the mean of the `team`.
     pub reward: Reward,

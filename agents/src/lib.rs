@@ -8,6 +8,7 @@ pub mod comparator;
 pub mod config;
 pub mod core;
 pub mod docs;
+pub mod ga_matr;
 pub mod happo;
 pub mod hatrpo;
 pub mod hyperpp;
@@ -162,6 +163,10 @@ pub struct Metrics {
     pub returns_outside: Option<f64>,
     /// Gradient steps left out because their gradient was NaN or infinite.
     pub skipped_updates: Option<f64>,
+    /// Mean over players of the share ρ of their steps that the meta-game let them take.
+    pub nash_weight: Option<f64>,
+    /// The most that a player of the meta-game would gain by leaving its solution alone: 0 in an equilibrium.
+    pub exploitability: Option<f64>,
 }
 
 impl Metrics {
@@ -290,6 +295,7 @@ pub const REGISTRY: &[Entry] = &[
     entry!(hatrpo, Hatrpo),
     entry!(happo, Happo),
     entry!(matrl, Matrl),
+    entry!(ga_matr, GaMatr),
 ];
 
 /// The registered agent of that name.

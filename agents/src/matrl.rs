@@ -27,17 +27,16 @@ use steadfast_envs::{Rng, State, VecEnv};
 
 use crate::config::within;
 use crate::core::adam::Adam;
-use crate::core::joint::{Joint, Plan, Reward, View, load_adams, save_adams};
-use crate::core::meta_game::{MOST_PLAYERS, MetaGame, best_responses, payoff};
+use crate::core::joint::{Joint, Plan, Reward, Settled, View, load_adams, save_adams};
 use crate::core::on_policy::OnPolicy;
 use crate::core::trust_region::{Steps, TrustRegion, natural_step};
-use crate::core::weights::read;
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
-    /// What a value function sees: the `local` observation of its player, or the `central` state.
+    /// What a value function sees: the `local` observation of its player, the `central` state, or all players by `attention`
+    /// or on the `graph`.
     pub critic: View,
     /// What a player is paid: its `own` rewards, or the mean of the `team`.
     pub reward: Reward,
@@ -66,11 +65,6 @@ impl Default for Config {
     }
 }
 
-/// Halvings of ρ before all keep their policies.
-const HALVINGS: usize = 5;
-/// Times that each of many players is asked for its best response.
-const SWEEPS: usize = 10;
-
 /// The agent.
 pub struct Matrl {
     config: Config,
@@ -94,27 +88,6 @@ impl Matrl {
     }
 }
 
-/// π_i/π_i,old of every player's batch, `[N, B]`.
-fn ratios(core: &mut Joint) -> Vec<Vec<f32>> {
-    let pairs = core.policies.iter_mut().zip(&core.batches);
-    let of = |(policy, batch): (&mut crate::core::policy::Policy, &crate::core::batch::Batch)| {
-        let mut ratios = Vec::new();
-        policy.ratios(batch.rows.host(), &mut ratios);
-        ratios
-    };
-    pairs.map(of).collect()
-}
-
-/// Sets every policy to θ + ρ (θ̂ − θ).
-fn aggregate(core: &mut Joint, old: &[Vec<f32>], stepped: &[Vec<f32>], rho: &[f64]) {
-    for (i, policy) in core.policies.iter_mut().enumerate() {
-        policy.weights.set(match rho[i] {
-            1.0 => stepped[i].clone(),
-            rho => old[i].iter().zip(&stepped[i]).map(|(a, b)| a + rho as f32 * (b - a)).collect(),
-        });
-    }
-}
-
 impl Agent for Matrl {
     fn num_envs(&self) -> usize {
         self.config.on_policy.num_envs
@@ -129,7 +102,6 @@ impl Agent for Matrl {
         let (c, clip) = (&config.region, config.payoff_clip);
         let lr = c.critic_lr * c.lr_schedule.factor(core.iteration, core.iterations);
         let max_kl = c.max_kl * c.kl_schedule.factor(core.iteration, core.iterations);
-        let players = core.policies.len();
 
         // 1. All act, each estimates its advantages.
         core.collect(envs)?;
@@ -138,80 +110,39 @@ impl Agent for Matrl {
         }
 
         // 2. A trust-region step of each.
-        let old: Vec<Vec<f32>> = core.policies.iter().map(|p| p.weights.to_host()).collect();
+        let old = core.parameters();
         let mut steps = Steps::default();
         for (policy, batch) in core.policies.iter_mut().zip(&core.batches) {
             steps.add(natural_step(policy, &batch.rows, c, max_kl));
         }
 
         // A single player has nobody to play with.
-        if players > 1 {
-            let stepped: Vec<Vec<f32>> = core.policies.iter().map(|p| p.weights.to_host()).collect();
+        let mut settled = None;
+        if core.policies.len() > 1 {
             let advantages: Vec<Vec<f32>> =
                 core.batches.iter().map(|b| b.rows.host().advantage.clone()).collect();
             let of: Vec<&[f32]> = advantages.iter().map(Vec::as_slice).collect();
 
             // 3. The meta-game and its equilibrium.
-            let taken = ratios(core);
-            let mut rho = if players <= MOST_PLAYERS {
-                MetaGame::estimate(&taken, &of, clip).solve()
-            } else {
-                best_responses(&taken, &of, clip, SWEEPS, order_rng)
-            };
-
             // 4. Aggregated steps, as far as they hold what they promise.
-            let mut aggregated = Vec::new();
-            for halving in 0..=HALVINGS {
-                if halving == HALVINGS {
-                    rho.fill(0.0);
-                }
-                aggregate(core, &old, &stepped, &rho);
-                aggregated = ratios(core);
-                let content = (0..players).all(|i| {
-                    let batch = &core.batches[i].rows;
-                    let [kl] = read([core.policies[i].compare(batch, 0.2).kl_old_new]);
-                    let mut kept = aggregated.clone();
-                    kept[i].fill(1.0);
-                    kl <= c.kl_slack * max_kl
-                        && payoff(&aggregated, of[i], clip) >= payoff(&kept, of[i], clip)
-                });
-                if content {
-                    break;
-                }
-                rho.iter_mut().for_each(|r| *r *= 0.5);
-            }
+            let s = core.settle(&old, &of, clip, (c, max_kl), order_rng);
 
             // 5. Replies to the others' aggregated steps.
             if config.reply {
-                let middle: Vec<Vec<f32>> = core.policies.iter().map(|p| p.weights.to_host()).collect();
-                for i in 0..players {
-                    let (policy, rows) = (&mut core.policies[i], &mut core.batches[i].rows);
-                    let others = |row: usize| {
-                        aggregated
-                            .iter()
-                            .enumerate()
-                            .filter(|(j, _)| *j != i)
-                            .map(|(_, r)| r[row])
-                            .product::<f32>()
-                    };
-                    let advantage = &mut rows.host_mut().advantage;
-                    advantage.iter_mut().enumerate().for_each(|(row, a)| *a *= others(row));
-                    policy.weights.set(old[i].clone());
-                    natural_step(policy, rows, c, max_kl);
-                    rows.host_mut().advantage.clone_from(&advantages[i]);
-                }
-                let replied = ratios(core);
-                let welfare = |ratios: &[Vec<f32>]| of.iter().map(|a| payoff(ratios, a, clip)).sum::<f64>();
-                if welfare(&replied) < welfare(&aggregated) {
-                    core.policies.iter_mut().zip(middle).for_each(|(p, theta)| p.weights.set(theta));
-                }
+                core.reply(&old, &s, &of, clip, (c, max_kl));
             }
+            settled = Some(s);
         }
 
         // 6. Fit the value functions.
         core.fit_critics(critic_adams, &c.critic_fit(), lr);
 
-        core.finish(0.2, steps.metrics(lr)).finite(envs.steps())
+        let own = Metrics {
+            nash_weight: settled.as_ref().map(Settled::mean_rho),
+            exploitability: settled.and_then(|s| s.exploitability),
+            ..steps.metrics(lr)
+        };
+        core.finish(0.2, own).finite(envs.steps())
     }
 
     fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
@@ -239,6 +170,8 @@ impl Agent for Matrl {
 mod tests {
     use super::*;
     use crate::core::device::Device;
+    use crate::core::meta_game::payoff;
+    use crate::core::weights::read;
     use steadfast_envs::make_with;
 
     fn matrl(players: &str, config: Config) -> (Matrl, VecEnv) {
@@ -258,7 +191,7 @@ mod tests {
 
     /// What the batch says of the new policies, player by player.
     fn payoffs(agent: &mut Matrl) -> Vec<f64> {
-        let ratios = ratios(&mut agent.core);
+        let ratios = agent.core.ratios();
         agent.core.batches.iter().map(|b| payoff(&ratios, &b.rows.host().advantage, 3.0)).collect()
     }
 
@@ -284,7 +217,9 @@ mod tests {
         for _ in 0..6 {
             let metrics = agent.iterate(&mut envs).unwrap();
             assert!(metrics.kl > Some(1e-4), "{metrics:?}");
-            let (all, now) = (ratios(&mut agent.core), payoffs(&mut agent));
+            assert!(metrics.nash_weight > Some(0.0) && metrics.nash_weight <= Some(1.0), "{metrics:?}");
+            assert!(metrics.exploitability >= Some(0.0), "{metrics:?}");
+            let (all, now) = (agent.core.ratios(), payoffs(&mut agent));
             for i in 0..3 {
                 let mut kept = all.clone();
                 kept[i].fill(1.0);

@@ -120,6 +120,10 @@ pub struct TrainRow<'a> {
     pub returns_outside: Option<f64>,
     /// Gradient steps left out because their gradient was not finite.
     pub skipped_updates: Option<f64>,
+    /// Mean share of the players' steps that a meta-game let them take.
+    pub nash_weight: Option<f64>,
+    /// The most that a player of the meta-game would gain by leaving its solution alone.
+    pub exploitability: Option<f64>,
 }
 
 impl<'a> TrainRow<'a> {
@@ -148,6 +152,8 @@ impl<'a> TrainRow<'a> {
             gate: m.gate,
             returns_outside: m.returns_outside,
             skipped_updates: m.skipped_updates,
+            nash_weight: m.nash_weight,
+            exploitability: m.exploitability,
         }
     }
 }
@@ -435,7 +441,7 @@ mod tests {
             header(&|c| c.push(TrainRow::new(&key, 1, 1, &Metrics::default())).unwrap()),
             "agent,env,seed,step,iteration,policy_loss,value_loss,kl,entropy,clip_fraction,explained_variance,\
              grad_norm,step_size,line_search_steps,learning_rate,action_std,q,temperature,feature_norm,gate,\
-             returns_outside,skipped_updates"
+             returns_outside,skipped_updates,nash_weight,exploitability"
         );
         assert_eq!(
             header(&|c| c.push(TimingRow::new(&key, 1, 0.0, 0.0, None)).unwrap()),

@@ -23,6 +23,7 @@ const PRESETS: &[(&str, &str)] = &[
     ("hatrpo", include_str!("../presets/hatrpo.toml")),
     ("happo", include_str!("../presets/happo.toml")),
     ("matrl", include_str!("../presets/matrl.toml")),
+    ("ga_matr", include_str!("../presets/ga_matr.toml")),
     ("hyperpp", include_str!("../presets/hyperpp.toml")),
 ];
 

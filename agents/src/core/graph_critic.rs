@@ -834,7 +834,7 @@ mod tests {
         }
         let mut all = |scenes: &Scenes| {
             let mut values = Vec::new();
-            critic.values(scenes, &mut vec![0.0; COPIES * 18], &mut values, |_, _| ());
+            critic.values(scenes, &mut [0.0; COPIES * 18], &mut values, |_, _| ());
             values
         };
         let (plain, other) = (all(&scenes), all(&turned));

@@ -3,6 +3,9 @@
 //! Players are the agents of the task; each has its own spaces. With one player everything here does what
 //! [`ActorCritic`](super::on_policy::ActorCritic) does, draw for draw and bit for bit. Networks compute on plain slices.
 
+mod meta;
+mod onlooker;
+
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -11,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use steadfast_envs::rng::{self, Purpose, Rng};
 use steadfast_envs::{State, VecEnv};
 
+pub use self::meta::Settled;
+use self::onlooker::Onlooker;
 use super::adam::{Adam, Schedule, clip_global_norm};
 use super::advantages::{Trajectory, explained_variance, gae};
 use super::batch::{Batch, HostRows, Rows};
@@ -22,7 +27,7 @@ use super::on_policy::{CriticFit, OnPolicy, TimeLimit, head_of};
 use super::policy::{Critic, Policy};
 use super::profile::{self, Stage};
 use super::rollout::{advance_noise, finite_obs, finite_rewards, some_choice};
-use super::weights::{Mean, read};
+use super::weights::{Mean, Scalar, read};
 use crate::{Acting, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// What a critic sees.
@@ -33,6 +38,21 @@ pub enum View {
     Local,
     /// The central state of the task, or all observations where it declares none.
     Central,
+    /// The observations of all, by attention ([`super::graph_critic`]).
+    Attention,
+    /// The graph of the task and all observations, with a memory and attention (after GA-MATR).
+    Graph,
+    /// The same with equal weights instead of attention.
+    GraphMean,
+    /// The same without a memory.
+    GraphMemoryless,
+}
+
+impl View {
+    /// Whether one critic watches all players, each with a value of its own.
+    fn is_graph(self) -> bool {
+        !matches!(self, Self::Local | Self::Central)
+    }
 }
 
 /// Which rewards count for a player.
@@ -221,6 +241,8 @@ pub struct Joint {
     pub batches: Vec<Batch>,
     /// What the critics learn from, one a critic.
     pub critic_batches: Vec<Batch>,
+    /// In their place: one critic that watches all players.
+    onlooker: Option<Onlooker>,
     /// Iterations done, k.
     pub iteration: u64,
     /// Iterations planned, K.
@@ -330,12 +352,21 @@ impl Joint {
             policies.push(Policy::new(head, sees(player), &config.net, &mut init(2 * i), device));
         }
         let streams = if (plan.view, plan.reward) == (View::Central, Reward::Team) { 1 } else { count };
-        let critics: Vec<Critic> = (0..if share && plan.view == View::Local { 1 } else { streams })
+        let critics = match plan.view {
+            View::Local if share => 1,
+            View::Local | View::Central => streams,
+            _ => 0,
+        };
+        let critics: Vec<Critic> = (0..critics)
             .map(|i| {
                 let len = if plan.view == View::Local { sees(&players[i]) } else { spec.central_len() };
                 Critic::new(len, &config.net, &mut init(2 * i + 1), device)
             })
             .collect();
+        let onlooker = plan.view.is_graph().then(|| {
+            let width = config.net.hidden.first().copied().unwrap_or(1);
+            Onlooker::new(plan.view, width, n, spec, &mut init(1), device)
+        });
         let mut rng = rng::stream(seed, Purpose::Action, 0);
         let track = |p: &Player| {
             let noise_len = n * policies[p.policy].head().extra_params();
@@ -351,6 +382,7 @@ impl Joint {
             critic_batches: critics.iter().map(|_| empty()).collect(),
             policies,
             critics,
+            onlooker,
             iteration: 0,
             iterations: setup.total_steps / (n * config.horizon) as u64,
             plan: Plan { share, ..plan },
@@ -390,10 +422,9 @@ impl Joint {
     /// An optimiser for each policy, and one for each critic.
     pub fn optimizers(&self, epsilon: f64) -> (Vec<Adam>, Vec<Adam>) {
         let adam = |len| Adam::new(len, epsilon, &self.device);
-        (
-            self.policies.iter().map(|p| adam(p.len())).collect(),
-            self.critics.iter().map(|c| adam(c.len())).collect(),
-        )
+        let critics =
+            self.critics.iter().map(Critic::len).chain(self.onlooker.iter().map(|o| o.critic.len()));
+        (self.policies.iter().map(|p| adam(p.len())).collect(), critics.map(adam).collect())
     }
 
     /// Acts for T steps, estimates advantages and returns, and fills the batches.
@@ -423,6 +454,9 @@ impl Joint {
         if self.obs.is_empty() {
             self.observe(envs)?;
         }
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker.begin();
+        }
         for _ in 0..self.config.horizon {
             profile::enter(Stage::Inference);
             some_choice(envs)?;
@@ -440,6 +474,9 @@ impl Joint {
                 player.put(own, joint, self.action_len);
             }
             self.past_states.extend_from_slice(&self.states);
+            if let Some(onlooker) = &mut self.onlooker {
+                onlooker.look(envs, &self.obs, false);
+            }
             profile::enter(Stage::Environment);
             envs.step(&self.scratch.joint);
             profile::enter(Stage::Inference);
@@ -458,6 +495,7 @@ impl Joint {
                 }));
                 scaler.extend(rewards, self.ended[first..].iter().copied(), &mut stream.rewards);
             }
+            let cut = self.final_obs.len();
             for i in (0..n).filter(|i| envs.truncated()[*i]) {
                 let row = &envs.final_obs()[i * self.obs_len..(i + 1) * self.obs_len];
                 self.obs_normalizer.extend(row, &mut self.final_obs);
@@ -468,9 +506,15 @@ impl Joint {
                     normalizer.extend(row, &mut self.final_states);
                 }
             }
+            if let Some(onlooker) = &mut self.onlooker {
+                onlooker.ends(envs, &self.final_obs[cut..]);
+            }
             for track in &mut self.tracks {
                 advance_noise(&mut track.noise, rho, &mut self.rng);
             }
+        }
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker.look(envs, &self.obs, true);
         }
         Ok(())
     }
@@ -498,23 +542,34 @@ impl Joint {
         let len = self.ended.len();
         let bootstrap = self.config.time_limit == TimeLimit::Bootstrap;
         let OnPolicy { gamma, gae_lambda, .. } = self.config;
+        let count = self.players.len();
+        let watched = self.onlooker.as_mut().map(|onlooker| {
+            let (all, last, finals) = onlooker.values();
+            [all, &last, &finals].concat()
+        });
         for (i, stream) in self.streams.iter_mut().enumerate() {
-            let critic = &mut self.critics[if self.plan.share { 0 } else { i }];
             let values = &mut stream.values;
             values.clear();
+            let own = if self.plan.share { 0 } else { i };
             match self.plan.view {
                 View::Central => {
+                    let critic = &mut self.critics[own];
                     for states in [&self.past_states, &self.states, &self.final_states] {
                         critic.values(states, values, &self.device);
                     }
                 }
                 View::Local => {
+                    let critic = &mut self.critics[own];
                     let (player, own) = (&self.players[i], &mut self.scratch.own);
                     own.clear();
                     player.see(&self.obs, self.obs_len, own);
                     player.see(&self.final_obs, self.obs_len, own);
                     critic.values(&self.tracks[i].obs, values, &self.device);
                     critic.values(own, values, &self.device);
+                }
+                _ => {
+                    let of_all = watched.as_deref().unwrap_or_default();
+                    values.extend(of_all.iter().skip(i).step_by(count));
                 }
             }
             let (values, later) = stream.values.split_at(len);
@@ -553,12 +608,18 @@ impl Joint {
         for (policy, batch) in self.policies.iter_mut().zip(&mut self.batches) {
             policy.remember(batch.rows.host_mut());
         }
+        if let Some(onlooker) = &mut self.onlooker {
+            for (i, stream) in self.streams.iter().enumerate() {
+                onlooker.learn_from(i, &stream.returns);
+            }
+            return;
+        }
         for (i, stream) in self.streams.iter().enumerate() {
             let batch = &mut self.critic_batches[if self.plan.share { 0 } else { i }];
             let rows = batch.rows.host_mut();
             rows.obs.extend_from_slice(match self.plan.view {
                 View::Central => &self.past_states,
-                View::Local => &self.tracks[i].obs,
+                _ => &self.tracks[i].obs,
             });
             rows.value_old.extend_from_slice(&stream.values[..len]);
             rows.advantage.extend_from_slice(&stream.advantages);
@@ -598,6 +659,10 @@ impl Joint {
 
     /// Fits every critic to its returns: passes over shuffled minibatches of mean-squared-error descent.
     pub fn fit_critics(&mut self, adams: &mut [Adam], fit: &CriticFit, lr: f64) {
+        if let (Some(onlooker), [adam]) = (&mut self.onlooker, &mut *adams) {
+            onlooker.fit(adam, fit, lr, &mut self.minibatch_rng);
+            return;
+        }
         let loss = SquaredError { clip: fit.clip, weight: 1.0 };
         for ((critic, batch), adam) in self.critics.iter_mut().zip(&mut self.critic_batches).zip(adams) {
             batch.shuffle(fit.epochs, fit.minibatch, &mut self.minibatch_rng, &self.device);
@@ -624,6 +689,9 @@ impl Joint {
         for (critic, batch) in self.critics.iter_mut().zip(&self.critic_batches) {
             value_loss.add(critic.error(&batch.rows));
         }
+        if let Some(onlooker) = &mut self.onlooker {
+            value_loss.add(Scalar::Host(onlooker.error()));
+        }
         let [surrogate, kl, entropy, clip_fraction] = means.map(|m| read([m.get()])[0]);
         let mean = |of: Vec<f64>| (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64);
         Metrics {
@@ -633,7 +701,11 @@ impl Joint {
             entropy: Some(entropy),
             clip_fraction: Some(clip_fraction),
             explained_variance: mean(
-                self.critic_batches.iter().filter_map(|b| b.explained_variance).collect(),
+                self.critic_batches
+                    .iter()
+                    .filter_map(|b| b.explained_variance)
+                    .chain(self.onlooker.as_ref().and_then(Onlooker::explained))
+                    .collect(),
             ),
             action_std: mean(self.policies.iter().filter_map(Policy::action_std).collect()),
             ..own
@@ -669,6 +741,9 @@ impl Joint {
         }
         for (i, critic) in self.critics.iter().enumerate() {
             critic.save(&self.name("critic", self.critics.len(), i), state);
+        }
+        if let Some(onlooker) = &self.onlooker {
+            onlooker.save(state);
         }
         let mut c = State::new();
         self.obs_normalizer.save(&mut c);
@@ -706,6 +781,9 @@ impl Joint {
             let name = self.name("critic", self.critics.len(), i);
             self.critics[i].load(&name, state)?;
         }
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker.load(state)?;
+        }
         let c = state.state("collector");
         self.obs_normalizer.load(&c)?;
         if let Some(normalizer) = &mut self.state_normalizer {
@@ -722,7 +800,6 @@ impl Joint {
         let (n, started) = (self.config.num_envs, c.f32("obs", 0).is_err());
         self.obs = c.f32("obs", if started { n * self.obs_len } else { 0 })?.to_vec();
         let states = match (&self.state_normalizer, self.plan.view) {
-            (_, View::Local) => 0,
             (None, View::Central) => self.obs.len(),
             (Some(_), View::Central) if started => n * self.state_len,
             _ => 0,
@@ -755,6 +832,7 @@ pub fn load_adams(adams: &mut [Adam], what: &str, state: &State) -> Result<(), A
 #[cfg(all(test, feature = "cpu"))]
 #[allow(clippy::unwrap_used, reason = "helpers of tests")]
 mod tests {
+    use super::super::graph_critic::Scenes;
     use super::super::testing::close;
     use super::super::testing::task;
     use super::*;
@@ -834,9 +912,7 @@ mod tests {
                 let mut seen = Vec::new();
                 match plan.view {
                     View::Central => seen.extend_from_slice(&state[..spec.central_len()]),
-                    View::Local => {
-                        joint.players[player].see(&obs[..spec.obs_len()], spec.obs_len(), &mut seen)
-                    }
+                    _ => joint.players[player].see(&obs[..spec.obs_len()], spec.obs_len(), &mut seen),
                 }
                 let mut out = Vec::new();
                 joint.critics[critic].values(&seen, &mut out, &joint.device);
@@ -876,6 +952,101 @@ mod tests {
             let found: Vec<f32> = (0..60).map(|t| rows.advantage[first + n * t]).collect();
             close(&found, &expected, 1e-4);
             assert!(ends.iter().any(|e| e.1[0]) || env.starts_with("uav"), "{env} was cut short");
+        }
+    }
+
+    /// Values of a critic that watches the graph, by hand: one copy alone, its memory cleared where an episode begins, its
+    /// value bootstrapped from the final scene of the episode that was cut short.
+    #[test]
+    fn a_critic_of_the_graph_bootstraps_from_what_it_remembers() {
+        for (env, given) in
+            [("uav-bs/bs-tiny", &[("steps", "25")][..]), ("particle/spread", &[]), ("particle/tag", &[])]
+        {
+            for view in [View::Attention, View::Graph, View::GraphMean, View::GraphMemoryless] {
+                let make = || steadfast_envs::make_with(env, given).unwrap();
+                let envs = || VecEnv::new(&make, 3, 6, Purpose::Env, 1);
+                let (mut live, mut replay) = (envs(), envs());
+                let spec = live.spec().clone();
+                let plan = Plan { view, reward: Reward::Own, share: false };
+                let setup = Setup { spec: &spec, seed: 2, total_steps: 10_000, device: Device::cpu() };
+                let mut joint = Joint::new(config(), plan, &setup).unwrap();
+                // Two rollouts: the second begins with the memories of the first.
+                joint.collect(&mut live).unwrap();
+                let mut memory = vec![0.0; joint.onlooker.as_ref().unwrap().critic.memory_len()];
+                let (mut running, mut ends, mut rewards) = (Vec::new(), Vec::new(), Vec::new());
+                let n = spec.agents.len();
+                let mut start = true;
+                let row =
+                    |joint: &mut Joint, replay: &VecEnv, last: bool, memory: &mut [f32], start: bool| {
+                        let mut scenes = Scenes::default();
+                        let graphs = if last {
+                            replay.final_graph()
+                        } else {
+                            (replay.nodes(), replay.adjacency(), replay.edges())
+                        };
+                        let (obs, len) = (if last { replay.final_obs() } else { replay.obs() }, n);
+                        let longest = spec.agents.iter().map(|a| a.obs.len()).max().unwrap();
+                        let mut at = 0;
+                        for (i, agent) in spec.agents.iter().enumerate() {
+                            scenes.nodes.extend_from_slice(&obs[at..at + agent.obs.len()]);
+                            scenes.nodes.extend(std::iter::repeat_n(0.0, longest - agent.obs.len()));
+                            if env == "particle/tag" {
+                                scenes.nodes.extend((0..n).map(|j| if i == j { 1.0 } else { 0.0 }));
+                            }
+                            if let Some(graph) = spec.graph.filter(|_| view != View::Attention) {
+                                let own = graph.node_len;
+                                scenes.nodes.extend_from_slice(&graphs.0[i * own..(i + 1) * own]);
+                            }
+                            at += agent.obs.len();
+                        }
+                        if view != View::Attention && spec.graph.is_some() {
+                            scenes.adjacency.extend_from_slice(&graphs.1[..n * n]);
+                            scenes.edges.extend_from_slice(&graphs.2[..graphs.2.len() / 3]);
+                        } else {
+                            scenes.adjacency = vec![true; len * len];
+                        }
+                        scenes.starts.push(start);
+                        let mut values = Vec::new();
+                        let onlooker = joint.onlooker.as_mut().unwrap();
+                        onlooker.critic.values(&scenes, memory, &mut values, |_, _| ());
+                        f64::from(values[n - 1])
+                    };
+                for _ in 0..60 {
+                    running.push(row(&mut joint, &replay, false, &mut memory, start));
+                    let t = rewards.len();
+                    let mut actions = vec![0.0; 3 * spec.action_len()];
+                    for (player, track) in joint.players.iter().zip(&joint.tracks) {
+                        let own = 3 * player.action.len();
+                        player.put(&track.actions[t * own..(t + 1) * own], &mut actions, spec.action_len());
+                    }
+                    replay.step(&actions);
+                    let cut = replay.truncated()[0];
+                    let at_end = cut.then(|| row(&mut joint, &replay, true, &mut memory.clone(), false));
+                    start = replay.terminated()[0] || cut;
+                    ends.push((start, at_end));
+                    rewards.push(replay.rewards()[n - 1]);
+                }
+                running.push(row(&mut joint, &replay, false, &mut memory.clone(), start));
+                let (mut sum, mut expected) = (0.0, vec![0.0; 60]);
+                for t in (0..60).rev() {
+                    let next = match ends[t] {
+                        (true, at_end) => at_end.unwrap_or(0.0),
+                        _ => running[t + 1],
+                    };
+                    sum = rewards[t] + 0.9 * next - running[t] + if ends[t].0 { 0.0 } else { 0.855 * sum };
+                    expected[t] = sum;
+                }
+                let rows = joint.batches[n - 1].rows.host();
+                let found: Vec<f32> = (0..60).map(|t| rows.advantage[3 * t]).collect();
+                close(&found, &expected, 1e-4);
+                assert!(ends.iter().any(|(_, at_end)| at_end.is_some()), "{env} was cut short");
+
+                // The second rollout begins with the memories of the first.
+                joint.collect(&mut live).unwrap();
+                let first = joint.streams[n - 1].values[0];
+                let again = row(&mut joint, &replay, false, &mut memory, start);
+                close(&[first], &[again], 1e-5);
+            }
         }
     }
 

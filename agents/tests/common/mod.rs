@@ -17,7 +17,7 @@ pub fn is_off_policy(entry: &Entry) -> bool {
 
 /// Whether the agent is one for several players: its networks compute on slices alone.
 pub fn is_joint(entry: &Entry) -> bool {
-    ["ippo", "mappo", "itrpo", "hatrpo", "happo", "matrl"].contains(&entry.name)
+    ["ippo", "mappo", "itrpo", "hatrpo", "happo", "matrl", "ga_matr"].contains(&entry.name)
 }
 
 /// Whether the agent can act in the task.

@@ -189,7 +189,7 @@ pub fn intervals(panels: &[IntervalPanel], labels: &Labels) -> String {
 }
 
 /// Looks that the agents of the suite have in every figure.
-const KNOWN: [(&str, usize); 13] = [
+const KNOWN: [(&str, usize); 14] = [
     ("mdpo", 0),
     ("ppo", 1),
     ("trpo", 2),
@@ -203,6 +203,7 @@ const KNOWN: [(&str, usize); 13] = [
     ("ippo", 10),
     ("itrpo", 11),
     ("happo", 12),
+    ("ga_matr", 13),
 ];
 const LOOKS: usize = COLORS.len() * DASHES.len();
 
