@@ -48,7 +48,7 @@ fn allocations(entry: &Entry, env: &str, horizon: usize, epochs: usize) -> (u64,
             format!("updates = {epochs}\nbuffer = 10_000\nminibatch = 32\nlearning_starts = 64")
         }
         "ppo" | "hyperpp" => format!("epochs = {epochs}\nminibatch = 32\nentropy_coef = 0.01"),
-        "trpo" | "itrpo" | "hatrpo" | "matrl" => {
+        "trpo" | "itrpo" | "hatrpo" | "matrl" | "ga_matr" => {
             format!("critic_epochs = {epochs}\ncritic_minibatch = 32\ncg_iterations = 5")
         }
         "mdpo" => format!("critic_epochs = {epochs}\ncritic_minibatch = 32\nm = {epochs}"),

@@ -122,7 +122,8 @@ fn the_state_of_another_shape_is_refused() {
 /// Drawn actions follow the stream, and vary where the most likely one does not.
 #[test]
 fn actions_are_drawn_or_the_most_likely() {
-    for entry in REGISTRY.iter() {
+    // Comparators act by themselves.
+    for entry in REGISTRY.iter().filter(|e| e.name != "comparator") {
         for env in TASKS.into_iter().filter(|env| plays(entry, env)) {
             let (agent, envs) = new(entry, env, 3, 1);
             let spec = envs.spec();

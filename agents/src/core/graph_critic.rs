@@ -135,7 +135,10 @@ struct Scratch {
     d_k: Vec<f32>,
     d_v: Vec<f32>,
     d_e: Vec<f32>,
+    d_sums: Vec<f32>,
     carried: Vec<f32>,
+    h: Vec<f32>,
+    d_values: Vec<f32>,
 }
 
 /// The network with its weights.
@@ -452,7 +455,7 @@ impl Shape {
 
         // heard = Σ_j α_ij (W_m before_j + W_ε ε_ij).
         s.d_weights.fill(0.0);
-        self.hear_edges_backward(params, edges, m, &s.d_out, &mut s.d_weights, grad);
+        self.hear_edges_backward(params, edges, m, &s.d_out, (&mut s.d_sums, &mut s.d_weights), grad);
         self.attend_backward(&m.heard, &s.d_out, &mut s.d_weights, [&mut s.d_q, &mut s.d_k, &mut s.d_v]);
         back(4, &m.before, &s.d_v, Some((&mut s.d_before, true)), grad);
         if self.attention {
@@ -480,14 +483,15 @@ impl Shape {
         edges: &[f32],
         m: &Moment,
         d_out: &[f32],
-        d_weights: &mut [f32],
+        (d_sums, d_weights): (&mut Vec<f32>, &mut [f32]),
         grad: &mut [f32],
     ) {
         let (n, w, heads, len, o) = (self.agents, self.width, self.heads, self.edge_len, self.offsets());
         let d = w / heads;
         let weight = &params[o[5]..o[6]];
         let d_weight = &mut grad[o[5]..o[6]];
-        let mut d_sums = vec![0.0; m.heard_edges.len()];
+        d_sums.clear();
+        d_sums.resize(m.heard_edges.len(), 0.0);
         for (block, (sums, d_sums)) in
             m.heard_edges.chunks_exact(len.max(1)).zip(d_sums.chunks_exact_mut(len.max(1))).enumerate()
         {
@@ -549,7 +553,8 @@ impl GraphCritic {
         values: &mut Vec<f32>,
         mut after: impl FnMut(usize, &[f32]),
     ) {
-        let mut moment = std::mem::take(&mut self.moments).pop().unwrap_or_default();
+        let mut moments = std::mem::take(&mut self.moments);
+        let mut moment = moments.pop().unwrap_or_default();
         let copies = memory.len() / self.memory_len();
         for step in 0..scenes.starts.len() / copies {
             self.step(scenes, step, memory, &mut moment);
@@ -557,7 +562,8 @@ impl GraphCritic {
             values.extend_from_slice(&moment.values);
             after(step, memory);
         }
-        self.moments.push(moment);
+        moments.push(moment);
+        self.moments = moments;
     }
 
     /// One step of `scenes` from the memories before it.
@@ -594,7 +600,9 @@ impl GraphCritic {
         let (n, all) = (shape.agents, memory.len() / len);
         let mut picked = std::mem::take(&mut self.picked);
         scenes.gather(copies, all, &mut picked);
-        let mut h: Vec<f32> = Vec::with_capacity(copies.len() * len);
+        let mut s = std::mem::take(&mut self.scratch);
+        let mut h = std::mem::take(&mut s.h);
+        h.clear();
         copies.iter().for_each(|c| h.extend_from_slice(&memory[*c as usize * len..(*c as usize + 1) * len]));
         let steps = picked.starts.len() / copies.len();
         let mut moments = std::mem::take(&mut self.moments);
@@ -604,13 +612,17 @@ impl GraphCritic {
             h.copy_from_slice(&moment.h);
         }
 
-        let mut grad = self.weights.grad_to_host();
+        let nothing = super::weights::Vector::Host(Vec::new());
+        let super::weights::Vector::Host(mut grad) = std::mem::replace(&mut self.weights.grad, nothing)
+        else {
+            super::weights::apart()
+        };
         grad.fill(0.0);
-        let mut s = std::mem::take(&mut self.scratch);
         s.carried.clear();
         s.carried.resize(copies.len() * len, 0.0);
         let (rows, share) = (copies.len() * n, 1.0 / (steps * copies.len() * n) as f32);
-        let (mut sum, mut d_values) = (0.0, vec![0.0; rows]);
+        let (mut sum, mut d_values) = (0.0, std::mem::take(&mut s.d_values));
+        d_values.resize(rows, 0.0);
         for step in (0..steps).rev() {
             for (i, d) in d_values.iter_mut().enumerate() {
                 let row = (step * all + copies[i / n] as usize) * n + i % n;
@@ -629,7 +641,8 @@ impl GraphCritic {
                 }
             }
         }
-        self.weights.set_grad(grad);
+        self.weights.grad = super::weights::Vector::Host(grad);
+        (s.h, s.d_values) = (h, d_values);
         (self.scratch, self.moments, self.picked) = (s, moments, picked);
         sum * f64::from(share)
     }
