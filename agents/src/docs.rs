@@ -4,7 +4,7 @@
 const SHARED: &[(&str, &str)] = &[
     ("OnPolicy", include_str!("core/on_policy.rs")),
     ("Net", include_str!("core/policy.rs")),
-    ("Representation", include_str!("core/shared.rs")),
+    ("Representation", include_str!("core/trunk.rs")),
     ("OffPolicy", include_str!("core/off_policy.rs")),
     ("TrustRegion", include_str!("core/trust_region.rs")),
     ("Clipped", include_str!("core/joint.rs")),

@@ -29,7 +29,8 @@ use crate::core::batch::Rows;
 use crate::core::hyperbolic::mlr::RiemannianAdam;
 use crate::core::loss::ClippedSurrogate;
 use crate::core::on_policy::OnPolicy;
-use crate::core::shared::{Representation, SharedActorCritic};
+use crate::core::shared::SharedActorCritic;
+use crate::core::trunk::Representation;
 use crate::core::weights::{Vector, read};
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 

@@ -8,6 +8,7 @@ pub mod comparator;
 pub mod config;
 pub mod core;
 pub mod docs;
+pub mod dqn;
 pub mod ga_matr;
 pub mod happo;
 pub mod hatrpo;
@@ -289,6 +290,7 @@ pub const REGISTRY: &[Entry] = &[
     entry!(sac, Sac),
     entry!(mdpo_off, MdpoOff),
     entry!(hyperpp, HyperPp),
+    entry!(dqn, Dqn),
     entry!(ippo, Ippo),
     entry!(mappo, Mappo),
     entry!(itrpo, Itrpo),

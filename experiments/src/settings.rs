@@ -25,6 +25,7 @@ const PRESETS: &[(&str, &str)] = &[
     ("matrl", include_str!("../presets/matrl.toml")),
     ("ga_matr", include_str!("../presets/ga_matr.toml")),
     ("hyperpp", include_str!("../presets/hyperpp.toml")),
+    ("dqn", include_str!("../presets/dqn.toml")),
 ];
 
 /// Everything that determines a run's results, and the names under which they are filed.

@@ -23,6 +23,7 @@ pub mod off_policy;
 pub mod on_policy;
 pub mod policy;
 pub mod profile;
+pub mod q_net;
 pub mod replay;
 pub mod rollout;
 pub mod shared;
@@ -30,6 +31,7 @@ pub mod spectral;
 pub mod squashed;
 #[cfg(all(test, feature = "cpu"))]
 pub(crate) mod testing;
+pub mod trunk;
 pub mod trust_region;
 pub mod value_head;
 pub mod weights;

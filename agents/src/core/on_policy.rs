@@ -375,7 +375,10 @@ pub(super) fn head_of(spec: &Spec, agent: &AgentSpec) -> Result<Head, BuildError
 }
 
 /// The one agent of a plain task.
-pub(super) fn only_agent(spec: &Spec) -> Result<&AgentSpec, BuildError> {
+///
+/// # Errors
+/// [`BuildError::CannotAct`] for a task with several.
+pub fn only_agent(spec: &Spec) -> Result<&AgentSpec, BuildError> {
     match spec.agents.as_slice() {
         [agent] => Ok(agent),
         agents => Err(BuildError::CannotAct {

@@ -196,7 +196,10 @@ pub(super) fn advance_noise(noise: &mut [f32], rho: f32, rng: &mut Rng) {
 }
 
 /// Fails when an observation is not finite.
-pub(super) fn finite_obs(envs: &VecEnv) -> Result<(), AgentError> {
+///
+/// # Errors
+/// [`AgentError::NonFinite`].
+pub fn finite_obs(envs: &VecEnv) -> Result<(), AgentError> {
     if envs.obs().iter().all(|x| x.is_finite()) {
         return Ok(());
     }
@@ -223,7 +226,10 @@ pub fn some_choice(envs: &VecEnv) -> Result<(), AgentError> {
 }
 
 /// Fails when a reward is not finite.
-pub(super) fn finite_rewards(envs: &VecEnv) -> Result<(), AgentError> {
+///
+/// # Errors
+/// [`AgentError::NonFinite`].
+pub fn finite_rewards(envs: &VecEnv) -> Result<(), AgentError> {
     if envs.rewards().iter().all(|r| r.is_finite()) {
         return Ok(());
     }

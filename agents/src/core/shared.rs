@@ -1,11 +1,9 @@
 //! Actor and critic with one encoder: what agents with hyperbolic heads learn.
 //!
-//! observation → encoder ([`Mlp`]) → [`Features`] → head of the policy ([`Mlr`]) and head of the value ([`Mlr`],
-//! [`ValueHead`]). All derivatives are written out; everything computes on slices, on the CPU.
+//! observation → [`Trunk`] → head of the policy ([`Mlr`]) and head of the value ([`Mlr`], [`ValueHead`]).
 
 use std::cell::RefCell;
 
-use serde::{Deserialize, Serialize};
 use steadfast_envs::rng::{self, Purpose, Rng};
 use steadfast_envs::{State, StateError, VecEnv};
 
@@ -14,135 +12,22 @@ use super::batch::{Batch, HostRows, Rows};
 use super::density::Density;
 use super::device::Device;
 use super::dist::Head;
-use super::features::{self, Features, Norm, Scale, Squash};
-use super::hyperbolic::dot;
-use super::hyperbolic::mlr::{self, Geometry, Mlr};
+use super::hyperbolic::mlr::{self, Mlr};
 use super::loss::PolicyLoss;
-use super::mlp::Mlp;
-use super::mlp::slices::Workspace;
 use super::normalize::{ObsNormalizer, RewardScaler};
 use super::on_policy::{Estimates, OnPolicy, head_for};
-use super::policy::{Comparison, Net, load_parts, save_parts};
+use super::policy::{Comparison, Net};
 use super::profile::{self, Stage};
 use super::rollout::{Collector, Rollout, Sight};
-use super::spectral::Spectral;
-use super::value_head::{ValueHead, ValueLoss};
+use super::trunk::{Representation, Trunk, TrunkWork, host, only_cpu};
+use super::value_head::ValueHead;
 use super::weights::{Vector, Weights, apart, read};
-use crate::config::{at_least, bad, positive, within};
 use crate::{Acting, AgentError, BuildError, Metrics, Seen, Setup};
-
-/// Steps of power iteration on the initial weights.
-const WARM_UP: usize = 15;
-
-/// Features, heads and value loss of a network with a shared encoder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Representation {
-    /// d: number of features. Paper: 32 on ProcGen, 512 on Atari. Below 4, RMSNorm leaves hardly any freedom (a point of
-    /// a circle for d = 2).
-    pub features: usize,
-    /// Norm of the encoder's outputs: `rms`, `layer`, `spectral` (of every layer of the encoder) or `none`. Paper: `rms`.
-    pub norm: Norm,
-    /// Nonlinearity after the norm: `tanh` or `relu`. Paper: `tanh` on ProcGen, `relu` on Atari.
-    pub squash: Squash,
-    /// Scale of the features: `gate` (1/√d and a learned gate up to ρ_max), `root` (1/√d), `clip` (to length 1) or `none`.
-    /// Paper: `gate`.
-    pub scale: Scale,
-    /// α: with `gate`, ρ_max = artanh(α)/√c: the radius that features can reach in the ball of radius 1, in (0, 1). Paper: 0.95.
-    pub alpha: f64,
-    /// Factor on ρ_max: 1 as in the authors' code; 2 puts ball and hyperboloid at equal distance.
-    pub radius_factor: f64,
-    /// Heads: `hyperboloid` (Lorentz MLR), `ball` (HNN++), `ball-points` (offsets are points, with Riemannian Adam) or
-    /// `euclidean` (linear). Paper: `hyperboloid`.
-    pub geometry: Geometry,
-    /// c: the space has curvature −c. Under the gate it changes logits by a factor only. Paper: 1.
-    pub curvature: f64,
-    /// Deviation of initial normals, times √d. Paper: 1.
-    pub head_gain: f64,
-    /// Loss of the value: `hl-gauss`, `two-hot` or `squared`. Paper: `hl-gauss`.
-    pub value_loss: ValueLoss,
-    /// Bins of the value; an odd number puts one at 0. Paper: 51.
-    pub bins: usize,
-    /// Lower end of the bins: returns below count as this. The range relies on normalised rewards. Paper: -10.
-    pub value_min: f64,
-    /// Upper end of the bins. Paper: 10.
-    pub value_max: f64,
-    /// Deviation of HL-Gauss in widths of a bin. Paper: 0.75.
-    pub sigma_ratio: f64,
-}
-
-impl Default for Representation {
-    fn default() -> Self {
-        Self {
-            features: 32,
-            norm: Norm::Rms,
-            squash: Squash::Tanh,
-            scale: Scale::Gate,
-            alpha: 0.95,
-            radius_factor: 1.0,
-            geometry: Geometry::Hyperboloid,
-            curvature: 1.0,
-            head_gain: 1.0,
-            value_loss: ValueLoss::HlGauss,
-            bins: 51,
-            value_min: -10.0,
-            value_max: 10.0,
-            sigma_ratio: 0.75,
-        }
-    }
-}
-
-impl Representation {
-    /// Checks ranges.
-    ///
-    /// # Errors
-    /// Names the first key that is out of range.
-    pub fn validate(&self) -> Result<(), BuildError> {
-        at_least("features", self.features, 1)?;
-        if !(self.alpha > 0.0 && self.alpha < 1.0) {
-            return Err(bad("alpha", format!("must lie between 0 and 1, both excluded, got {}", self.alpha)));
-        }
-        positive("radius_factor", self.radius_factor)?;
-        if self.radius_factor != 1.0 && self.scale != Scale::Gate {
-            return Err(bad(
-                "radius_factor",
-                "scales the radius of the gate: set scale = \"gate\"".to_owned(),
-            ));
-        }
-        // A float's digits do not reach further.
-        within("curvature", self.curvature, 1e-6, 1e6)?;
-        positive("head_gain", self.head_gain)?;
-        at_least("bins", self.bins, 2)?;
-        within("value_min", self.value_min, -1e9, 1e9)?;
-        within("value_max", self.value_max, -1e9, 1e9)?;
-        if self.value_min >= self.value_max {
-            return Err(bad("value_min", format!("must be below value_max, {}", self.value_max)));
-        }
-        positive("sigma_ratio", self.sigma_ratio)
-    }
-
-    /// Settings that are legal but hardly meant.
-    pub fn remarks(&self) -> Vec<String> {
-        let mut remarks = Vec::new();
-        if self.features < 4 && self.norm != Norm::None {
-            remarks.push(format!(
-                "features = {}: after a norm, fewer than 4 features say hardly more than a direction",
-                self.features
-            ));
-        }
-        remarks
-    }
-
-    /// ρ_max
-    pub fn bound(&self) -> f64 {
-        self.radius_factor * self.alpha.atanh() / self.curvature.sqrt()
-    }
-}
 
 /// Where the parts of the parameters lie, one after another.
 #[derive(Clone, Copy, Debug)]
 struct Places {
-    encoder: usize,
-    gate: usize,
+    trunk: usize,
     policy: usize,
     log_std: usize,
     value: usize,
@@ -151,16 +36,14 @@ struct Places {
 /// Buffers of passes through the network.
 #[derive(Clone, Debug, Default)]
 pub struct NetWork {
-    encoder: Workspace,
-    features: features::Work<f32>,
+    trunk: TrunkWork,
     policy: mlr::Work<f32>,
     value: mlr::Work<f32>,
 }
 
 /// The network with its parameters.
 pub struct SharedNet {
-    encoder: Mlp,
-    features: Features,
+    trunk: Trunk,
     policy: Mlr,
     value: Mlr,
     head: Head,
@@ -170,9 +53,6 @@ pub struct SharedNet {
     pub weights: Weights,
     /// Points of the ball, of both heads, and their gradient; empty for scalar offsets.
     pub points: Weights,
-    spectral: Option<Spectral>,
-    /// The encoder's weights as they act, `[P_encoder]`.
-    effective: Vec<f32>,
     /// Standard deviations of Gaussian actions.
     std: Vec<f32>,
     density: Density,
@@ -188,11 +68,6 @@ pub struct Losses {
     pub value: f64,
 }
 
-fn host(vector: &Vector) -> &[f32] {
-    let Vector::Host(values) = vector else { apart() };
-    values
-}
-
 impl SharedNet {
     /// A network with fresh weights drawn from `rng`.
     pub fn new(
@@ -205,28 +80,18 @@ impl SharedNet {
     ) -> Self {
         let r = representation;
         let device = &setup.device;
-        let encoder = Mlp::new(obs_len, &net.hidden, r.features, net.activation, device);
-        let features =
-            Features { dim: r.features, norm: r.norm, squash: r.squash, scale: r.scale, bound: r.bound() };
-        let value_head = ValueHead::new(r.value_loss, r.value_min, r.value_max, r.bins, r.sigma_ratio);
-        let mlr = |outputs| Mlr::new(r.geometry, r.features, outputs, r.curvature);
-        let (policy, value) = (mlr(head.outputs()), mlr(value_head.outputs()));
-
-        let mut params = encoder.init(net.init, std::f64::consts::SQRT_2, rng);
-        let encoder_len = params.len();
-        let spectral = (r.norm == Norm::Spectral).then(|| Spectral::new(&encoder, &params, WARM_UP, rng));
-        params.extend(features.init(rng));
-        let gate = params.len();
+        let value_head = r.value_head();
+        let (policy, value) = (r.head(head.outputs()), r.head(value_head.outputs()));
+        let (trunk, mut params) = Trunk::new(obs_len, net, r, rng, setup);
         params.extend(policy.init(r.head_gain, rng));
         let policy_end = params.len();
         params.extend(std::iter::repeat_n(net.log_std_init as f32, head.extra_params()));
         let log_std = params.len();
         params.extend(value.init(r.head_gain, rng));
-        let places = Places { encoder: encoder_len, gate, policy: policy_end, log_std, value: params.len() };
+        let places = Places { trunk: trunk.len(), policy: policy_end, log_std, value: params.len() };
         let points = vec![0.0; policy.points_len() + value.points_len()];
         let mut network = Self {
-            encoder,
-            features,
+            trunk,
             policy,
             value,
             head,
@@ -234,8 +99,6 @@ impl SharedNet {
             places,
             weights: Weights::new(params, device),
             points: Weights::new(points, device),
-            spectral,
-            effective: Vec::new(),
             std: Vec::new(),
             density: Density::default(),
             work: NetWork::default(),
@@ -252,27 +115,19 @@ impl SharedNet {
     /// Takes changed parameters over, without a step of power iteration.
     pub fn settle(&mut self) {
         let params = host(&self.weights.params);
-        let encoder = &params[..self.places.encoder];
-        match &mut self.spectral {
-            Some(spectral) => spectral.apply(encoder, &mut self.effective),
-            None => {
-                self.effective.clear();
-                self.effective.extend_from_slice(encoder);
-            }
-        }
+        self.trunk.settle(params);
         self.std.clear();
         self.std
             .extend(params[self.places.policy..self.places.log_std].iter().map(|l| super::kernels::exp(*l)));
     }
 
-    /// Encoder, features and the head of the policy at observations `[B, O]`.
+    /// Trunk and the head of the policy at observations `[B, O]`.
     fn forward(&self, obs: &[f32], masks: &[bool], work: &mut NetWork) {
         let (params, points) = (host(&self.weights.params), host(&self.points.params));
         let p = self.places;
-        let x = self.encoder.forward_slices(&self.effective, obs, &mut work.encoder);
-        self.features.forward(&params[p.encoder..p.gate], x, &mut work.features);
-        let policy = &params[p.gate..p.policy];
-        let features = work.features.features().0;
+        self.trunk.forward(params, obs, &mut work.trunk);
+        let policy = &params[p.trunk..p.policy];
+        let features = work.trunk.features().0;
         self.policy.forward(policy, &points[..self.policy.points_len()], features, &mut work.policy);
         self.head.forbid(masks, work.policy.outputs_mut());
     }
@@ -281,16 +136,14 @@ impl SharedNet {
     fn forward_value(&self, work: &mut NetWork) {
         let (params, points) = (host(&self.weights.params), host(&self.points.params));
         let value = &params[self.places.log_std..self.places.value];
-        let features = work.features.features().0;
+        let features = work.trunk.features().0;
         self.value.forward(value, &points[self.policy.points_len()..], features, &mut work.value);
     }
 
     /// Losses over `rows`, the value's times `value_coef`; the gradient of their sum goes to [`Self::weights`] and
     /// [`Self::points`].
     pub fn grad(&mut self, rows: &HostRows, loss: &impl PolicyLoss, value_coef: f64) -> Losses {
-        if let Some(spectral) = &mut self.spectral {
-            spectral.iterate(&host(&self.weights.params)[..self.places.encoder]);
-        }
+        self.trunk.iterate(host(&self.weights.params));
         self.settle();
         let mut work = std::mem::take(&mut self.work);
         self.forward(&rows.obs, &rows.masks, &mut work);
@@ -317,24 +170,16 @@ impl SharedNet {
             value += f64::from(self.value_head.loss(y, *ret, weight, d_y));
         }
 
-        // Back through heads, features and encoder.
-        let (v, d_v) = work.features.features();
+        // Back through heads and trunk.
+        let (v, d_v) = work.trunk.features();
         d_v.fill(0.0);
-        let of_policy = &params[p.gate..p.policy];
-        let d_policy = &mut grad[p.gate..p.policy];
+        let of_policy = &params[p.trunk..p.policy];
+        let d_policy = &mut grad[p.trunk..p.policy];
         self.policy.backward(of_policy, policy_points, v, &mut work.policy, d_policy, d_policy_points, d_v);
         let of_value = &params[p.log_std..p.value];
         let d_value = &mut grad[p.log_std..p.value];
         self.value.backward(of_value, value_points, v, &mut work.value, d_value, d_value_points, d_v);
-        let gate = &params[p.encoder..p.gate];
-        let d_gate = &mut grad[p.encoder..p.gate];
-        let d_x = work.encoder.outputs().1;
-        self.features.backward(gate, &mut work.features, d_gate, d_x);
-        let d_encoder = &mut grad[..p.encoder];
-        self.encoder.vjp_slices(&self.effective, &rows.obs, &mut work.encoder, d_encoder);
-        if let Some(spectral) = &self.spectral {
-            spectral.backward(&self.effective, d_encoder);
-        }
+        self.trunk.backward(params, &rows.obs, &mut work.trunk, grad);
         self.work = work;
         Losses { policy, value }
     }
@@ -370,10 +215,7 @@ impl SharedNet {
         let square =
             |(y, ret): (&[f32], &f32)| (f64::from(self.value_head.value(y)) - f64::from(*ret)).powi(2);
         let value_error = outputs.zip(&rows.ret).map(square).sum::<f64>() / n;
-        let features = work.features.features().0.chunks_exact(self.features.dim);
-        let feature_norm = features.map(|v| f64::from(dot(v, v).sqrt())).sum::<f64>() / n;
-        let gates = work.features.gate();
-        let gate = (!gates.is_empty()).then(|| gates.iter().map(|g| f64::from(*g)).sum::<f64>() / n);
+        let (feature_norm, gate) = work.trunk.means(&self.trunk);
         let outside = rows.ret.iter().filter(|ret| self.value_head.is_outside(**ret)).count() as f64 / n;
         self.work = work;
         (comparison, Summary { value_error, feature_norm, gate, outside })
@@ -388,14 +230,11 @@ impl SharedNet {
     /// Saves the weights by part: the encoder's layers and the policy's head under `policy`, the value's under `critic`.
     pub fn save(&self, state: &mut State) {
         let params = host(&self.weights.params);
-        save_parts(&self.encoder, &params[..self.places.encoder], "policy", state);
+        self.trunk.save(params, "policy", state);
         for (name, range, shape) in self.heads() {
             state.put(&name, steadfast_envs::state::Array::F32(shape, params[range].to_vec()));
         }
         state.put_f32("points", host(&self.points.params));
-        if let Some(spectral) = &self.spectral {
-            spectral.save("spectral", state);
-        }
     }
 
     /// Restores the weights.
@@ -403,31 +242,25 @@ impl SharedNet {
     /// # Errors
     /// When an entry is missing or has another length.
     pub fn load(&mut self, state: &State) -> Result<(), StateError> {
-        let mut params = load_parts(&self.encoder, "policy", state)?;
+        let mut params = self.trunk.load("policy", state)?;
         for (name, range, _) in self.heads() {
             params.extend_from_slice(state.f32(&name, range.len())?);
         }
         self.weights.set(params);
         self.points.set(state.f32("points", self.points.len())?.to_vec());
-        if let Some(spectral) = &mut self.spectral {
-            spectral.load("spectral", state)?;
-        }
         self.settle();
         Ok(())
     }
 
-    /// Name, place and shape of the parameters behind the encoder's.
+    /// Name, place and shape of the parameters behind the trunk's.
     fn heads(&self) -> Vec<(String, std::ops::Range<usize>, Vec<usize>)> {
         let mut parts: Vec<(String, Vec<usize>)> = Vec::new();
-        if !self.features.is_empty() {
-            parts.push(("policy.gate".to_owned(), vec![self.features.len()]));
-        }
         parts.extend(self.policy.parts().into_iter().map(|(n, shape)| (format!("policy.{n}"), shape)));
         if self.head.extra_params() > 0 {
             parts.push(("policy.log_std".to_owned(), vec![self.head.extra_params()]));
         }
         parts.extend(self.value.parts().into_iter().map(|(n, shape)| (format!("critic.{n}"), shape)));
-        let mut at = self.places.encoder;
+        let mut at = self.places.trunk;
         let place = |(name, shape): (String, Vec<usize>)| {
             let len = shape.iter().product::<usize>();
             at += len;
@@ -475,12 +308,7 @@ impl SharedActorCritic {
         config.validate()?;
         representation.validate()?;
         let (spec, seed, n) = (setup.spec, setup.seed, config.num_envs);
-        if !setup.device.is_cpu() {
-            return Err(BuildError::CannotAct {
-                env: spec.id.clone(),
-                why: "hyperbolic heads compute on the CPU only: use `--device cpu`".to_owned(),
-            });
-        }
+        only_cpu(setup)?;
         let head = head_for(spec)?;
         let obs_len = spec.obs_len();
         let collector = Collector::new(
@@ -620,9 +448,12 @@ impl SharedActorCritic {
 #[cfg(all(test, feature = "cpu"))]
 #[allow(clippy::unwrap_used, reason = "helpers of tests")]
 mod tests {
+    use super::super::features::{Norm, Scale};
+    use super::super::hyperbolic::mlr::Geometry;
     use super::super::loss::ClippedSurrogate;
     use super::super::mlp::Activation;
     use super::super::testing::{actions, close, heads, normals, rng};
+    use super::super::value_head::ValueLoss;
     use super::*;
     use crate::Device;
     use steadfast_envs::make;
@@ -635,10 +466,8 @@ mod tests {
         // All of order one, so that no derivative hides near zero.
         network.weights.set(normals(network.weights.len(), 1).iter().map(|x| 0.4 * x).collect());
         network.points.set(normals(network.points.len(), 2).iter().map(|x| 0.1 * x).collect());
-        if let Some(spectral) = &mut network.spectral {
-            let params = network.weights.to_host();
-            (0..300).for_each(|_| spectral.iterate(&params[..network.places.encoder]));
-        }
+        let params = network.weights.to_host();
+        (0..300).for_each(|_| network.trunk.iterate(&params));
         network.settle();
         network
     }
