@@ -20,7 +20,6 @@
 
 use std::cell::RefCell;
 
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::{Rng, Space, Spec, State, VecEnv};
@@ -33,12 +32,12 @@ use crate::core::mlp::{Activation, Init};
 use crate::core::on_policy::{TimeLimit, only_agent};
 use crate::core::policy::Net;
 use crate::core::profile::{self, Stage};
-use crate::core::q_net::{Fit, QNet, QWork};
+use crate::core::q_net::{QNet, QWork, Tally, best, choose};
 use crate::core::replay::{Replay, Transition, Transitions};
 use crate::core::rollout::{finite_obs, finite_rewards};
 use crate::core::trunk::{Representation, only_cpu};
 use crate::core::value_head::ValueLoss;
-use crate::core::weights::{Vector, read};
+use crate::core::weights::read;
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Options.
@@ -217,20 +216,19 @@ pub struct Dqn {
 
 /// The number of choices of the task's one agent.
 fn choices(spec: &Spec) -> Result<usize, BuildError> {
-    let cannot = |why: String| Err(BuildError::CannotAct { env: spec.id.clone(), why });
+    let cannot = |why: String| {
+        let why = format!("{why}`ppo`, `trpo`, `mdpo` and `hyperpp` can act in it");
+        Err(BuildError::CannotAct { env: spec.id.clone(), why })
+    };
     match &only_agent(spec)?.action {
-        Space::Discrete(_) if spec.masked => cannot(
-            "it forbids some of its choices and this agent allows them all; `ppo`, `trpo`, `mdpo` and `hyperpp` can act in it"
-                .to_owned(),
-        ),
+        Space::Discrete(_) if spec.masked => {
+            cannot("it forbids some of its choices and this agent allows them all; ".to_owned())
+        }
         Space::Discrete(n) => Ok(*n),
         space @ Space::Box { .. } => cannot(format!(
-            "its action space is {space} and this agent acts in discrete ones only; `ppo`, `trpo`, `mdpo`, `hyperpp`, `sac` and \
-             `mdpo_off` can act in it"
+            "its action space is {space} and this agent makes one choice; `sac`, `mdpo_off`, "
         )),
-        space => cannot(format!(
-            "its action space is {space} and this agent makes one choice; `ppo`, `trpo`, `mdpo` and `hyperpp` can act in it"
-        )),
+        space => cannot(format!("its action space is {space} and this agent makes one choice; ")),
     }
 }
 
@@ -307,19 +305,6 @@ impl Dqn {
     }
 }
 
-/// The best of each row of `q` `[N, A]`, the first of equals; with probability `epsilon` any of them.
-fn choose(q: &[f32], epsilon: f64, rng: &mut Rng, actions: &mut [f32]) {
-    let a = q.len() / actions.len().max(1);
-    for (row, action) in q.chunks_exact(a).zip(actions) {
-        let chance = epsilon > 0.0 && rng.random::<f64>() < epsilon;
-        *action = if chance { rng.random_range(0..a) } else { best(row) } as f32;
-    }
-}
-
-fn best(row: &[f32]) -> usize {
-    (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0)
-}
-
 /// y = r + γ Q'(s', argmax Q(s', ·)) for rows of Q and Q' at s', `[B, A]` each, into `y` `[B]`.
 fn double_targets(mb: &Transitions, gamma: f64, chooser: &[f32], judge: &[f32], y: &mut Vec<f32>) {
     let a = judge.len() / mb.rewards.len().max(1);
@@ -366,13 +351,7 @@ impl Agent for Dqn {
                 let [norm] = read([clip_global_norm([&mut net.weights, &mut net.points], c.max_grad_norm)]);
                 tally.add(&fit, norm);
                 if norm.is_finite() {
-                    self.adam.step(&mut net.weights, lr);
-                    if let (Vector::Host(points), Vector::Host(grad)) =
-                        (&mut net.points.params, &net.points.grad)
-                    {
-                        self.points_adam.step(points, grad, lr);
-                    }
-                    net.refresh();
+                    net.step(&mut self.adam, &mut self.points_adam, lr);
                 }
 
                 // 5. The target network follows.
@@ -382,10 +361,7 @@ impl Agent for Dqn {
                 }
             }
         }
-        if tally.steps == 0.0 && tally.skipped > 0.0 {
-            return Err(AgentError::NonFinite { what: "every gradient of an iteration", step: envs.steps() });
-        }
-        tally.metrics(lr).finite(envs.steps())
+        tally.metrics(lr, envs.steps())
     }
 
     fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
@@ -436,50 +412,6 @@ impl Agent for Dqn {
         self.replay.expect(counters[0]);
         (self.env_steps, self.steps, self.gradient_steps) = (counters[1], counters[2], counters[3]);
         Ok(())
-    }
-}
-
-/// Sums over the gradient steps of an iteration.
-#[derive(Default)]
-struct Tally {
-    steps: f64,
-    skipped: f64,
-    grad_norm: f64,
-    error: f64,
-    q: f64,
-    feature_norm: f64,
-    gate: Option<f64>,
-    outside: f64,
-}
-
-impl Tally {
-    fn add(&mut self, fit: &Fit, norm: f64) {
-        if !norm.is_finite() {
-            self.skipped += 1.0;
-            return;
-        }
-        self.steps += 1.0;
-        self.grad_norm += norm;
-        self.error += fit.error;
-        self.q += fit.q;
-        self.feature_norm += fit.feature_norm;
-        self.gate = fit.gate.map(|gate| gate + self.gate.unwrap_or(0.0));
-        self.outside += fit.outside;
-    }
-
-    fn metrics(&self, lr: f64) -> Metrics {
-        let mean = |sum: f64| (self.steps > 0.0).then(|| sum / self.steps);
-        Metrics {
-            learning_rate: Some(lr),
-            skipped_updates: Some(self.skipped),
-            grad_norm: mean(self.grad_norm),
-            value_loss: mean(self.error),
-            q: mean(self.q),
-            feature_norm: mean(self.feature_norm),
-            gate: self.gate.and_then(mean),
-            returns_outside: mean(self.outside),
-            ..Metrics::default()
-        }
     }
 }
 
@@ -559,7 +491,7 @@ mod tests {
     #[test]
     fn tasks_that_it_cannot_act_in_are_refused_with_others_that_can() {
         let refused = |env: &str| agent(env, small(), Device::cpu()).err().unwrap().to_string();
-        assert!(refused("Pendulum-v1").contains("`sac` and `mdpo_off`"));
+        assert!(refused("Pendulum-v1").contains("`sac`, `mdpo_off`, `ppo`, `trpo`, `mdpo` and `hyperpp`"));
         assert!(refused("probe/multi-discrete").contains("one choice; `ppo`, `trpo`, `mdpo` and `hyperpp`"));
         assert!(refused("particle/spread").contains("agents"));
         let error = agent("CartPole-v1", small(), Device::cpu_tensors()).err().unwrap().to_string();

@@ -23,7 +23,7 @@
 use serde::{Deserialize, Serialize};
 use steadfast_envs::{Rng, State, VecEnv};
 
-use crate::config::{at_least, positive, within};
+use crate::config::{at_least, bad, positive, within};
 use crate::core::adam::{Adam, Schedule, clip_global_norm};
 use crate::core::batch::Rows;
 use crate::core::hyperbolic::mlr::RiemannianAdam;
@@ -33,6 +33,9 @@ use crate::core::shared::SharedActorCritic;
 use crate::core::trunk::Representation;
 use crate::core::weights::{Vector, read};
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
+
+/// Fours of embeddings grow fast: δ of so many takes a second.
+const MOST_MEASURED: usize = 256;
 
 /// Options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,6 +60,8 @@ pub struct Config {
     pub normalize_advantage: bool,
     /// ε of Adam. Paper: 1e-5.
     pub adam_epsilon: f64,
+    /// Embeddings of each iteration whose geometry is measured (`delta_rel`, `radius_depth`); 0 measures none.
+    pub measured: usize,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "flattened: its fields are documented")]
     pub representation: Representation,
@@ -78,6 +83,7 @@ impl Default for Config {
             max_grad_norm: 0.5,
             normalize_advantage: true,
             adam_epsilon: 1e-5,
+            measured: 0,
             representation: Representation::default(),
             on_policy: OnPolicy { normalize_reward: true, ..OnPolicy::default() },
         }
@@ -111,7 +117,11 @@ impl HyperPp {
             within(key, value, 0.0, f64::INFINITY)?;
         }
         let r = &config.representation;
-        let core = SharedActorCritic::new(config.on_policy.clone(), r, setup)?;
+        if config.measured > MOST_MEASURED {
+            let why = format!("must be at most {MOST_MEASURED}, got {}", config.measured);
+            return Err(bad("measured", why));
+        }
+        let core = SharedActorCritic::new(config.on_policy.clone(), r, config.measured, setup)?;
         Ok(Self {
             adam: Adam::new(core.net.weights.len(), config.adam_epsilon, &setup.device),
             points_adam: RiemannianAdam::new(
@@ -240,6 +250,25 @@ mod tests {
         assert!(refused(no_gate).contains("'radius_factor'"));
         let error = agent(small(base()), Device::cpu_tensors()).err().unwrap().to_string();
         assert!(error.contains("--device cpu"), "{error}");
+    }
+
+    /// Asked for, the geometry of embeddings is measured, and nothing else changes.
+    #[test]
+    fn embeddings_are_measured_on_demand() {
+        let run = |measured| {
+            let config = Config { measured, ..small(Representation::default()) };
+            let (mut agent, mut envs) = agent(config, Device::cpu()).unwrap();
+            (0..3).map(|_| agent.iterate(&mut envs).unwrap()).collect::<Vec<Metrics>>()
+        };
+        let (without, with) = (run(0), run(16));
+        for (without, with) in without.iter().zip(&with) {
+            assert_eq!((without.delta_rel, without.radius_depth), (None, None));
+            let (delta, depth) = (with.delta_rel.unwrap(), with.radius_depth.unwrap());
+            assert!(delta > 0.0 && delta < 1.0 && depth.abs() <= 1.0, "{delta} {depth}");
+            assert_eq!(Metrics { delta_rel: None, radius_depth: None, ..*with }, *without);
+        }
+        let config = Config { measured: 1000, ..small(Representation::default()) };
+        assert!(agent(config, Device::cpu()).err().unwrap().to_string().contains("'measured'"));
     }
 
     #[test]

@@ -160,6 +160,10 @@ pub struct Metrics {
     pub feature_norm: Option<f64>,
     /// Mean of the features' learned gate, in (0, 1).
     pub gate: Option<f64>,
+    /// δ_rel of some of the features where the heads look at them: 0 in a tree, up to 1.
+    pub delta_rel: Option<f64>,
+    /// Spearman's ρ of the features' length and the steps since the episode began, in a tree the depth.
+    pub radius_depth: Option<f64>,
     /// Share of the returns outside the value's bins.
     pub returns_outside: Option<f64>,
     /// Gradient steps left out because their gradient was NaN or infinite.

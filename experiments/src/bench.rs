@@ -9,15 +9,18 @@ use serde::{Deserialize, Serialize};
 use steadfast_agents::core::adam::{Adam, clip_global_norm};
 use steadfast_agents::core::batch::{HostRows, Rows};
 use steadfast_agents::core::dist::Head;
+use steadfast_agents::core::hyperbolic::mlr::RiemannianAdam;
 use steadfast_agents::core::kernels::{self, AdamStep, Sizes, Start};
 use steadfast_agents::core::loss::{ClippedSurrogate, SquaredError};
 use steadfast_agents::core::mlp::slices::Workspace;
 use steadfast_agents::core::off_policy::{ActorCritics, OffPolicy};
 use steadfast_agents::core::policy::{Critic, Net, Policy};
 use steadfast_agents::core::replay::{Replay, Transition};
+use steadfast_agents::core::shared::SharedNet;
 use steadfast_agents::core::squashed::Logarithm;
+use steadfast_agents::core::weights::Vector;
 use steadfast_agents::sac::SoftValue;
-use steadfast_agents::{Acting, Agent, Device, Setup};
+use steadfast_agents::{Acting, Agent, Device, Setup, config, hyperpp};
 use steadfast_envs::rng::stream;
 use steadfast_envs::{Purpose, VecEnv};
 use toml::Table;
@@ -53,7 +56,7 @@ enum What {
     Envs,
     /// Whole trainings: environment steps per second; beside the same on the tensor library
     Train,
-    /// Inference and one PPO minibatch: microseconds; beside the bare arithmetic
+    /// Inference and one minibatch: microseconds; beside the bare arithmetic, Hyper++ beside its Euclidean relatives
     Update,
     /// All of these
     All,
@@ -424,7 +427,67 @@ fn update(show: &mut Show) -> Result<()> {
         let name = format!("ppo {OBS}-{hidden}-{hidden}-{ACTIONS} and critic, minibatch {minibatch}");
         show(vec![Line::new("update", name, "us", ours, "the bare arithmetic", bare)])?;
     }
+    shared_update(show)?;
     sac_update(show)
+}
+
+/// A minibatch of Hyper++ beside the same of its Euclidean relatives, on a task of the hierarchy family: the same net, as
+/// the presets have it.
+fn shared_update(show: &mut Show) -> Result<()> {
+    let task = steadfast_envs::make("hierarchy/maze")?;
+    let (spec, device) = (task.spec(), Device::named("cpu")?);
+    let setup = Setup { spec, seed: 0, total_steps: 10_000, device: device.clone() };
+    let (obs_len, actions) = (spec.obs_len(), 4);
+    for (hidden, minibatch) in [(64, 128), (256, 256)] {
+        let net = Net { hidden: vec![hidden; 2], ..Net::default() };
+        let one_update = |preset: &str| -> Result<_> {
+            let options = settings::resolve("hyperpp", &spec.id, preset, &[])?;
+            let defaults = config::table(&hyperpp::Config::default());
+            let c: hyperpp::Config = config::parse(&options, &defaults)?;
+            let (r, rng) = (&c.representation, &mut stream(0, Purpose::Check, 0));
+            let head = Head::Categorical { sizes: vec![actions] };
+            let mut net = SharedNet::new(head, obs_len, &net, r, rng, &setup);
+            let mut adam = Adam::new(net.weights.len(), c.adam_epsilon, &device);
+            let mut points_adam =
+                RiemannianAdam::new(net.points.len(), r.features, r.curvature, c.adam_epsilon);
+            let chosen = (0..minibatch).map(|i| (i % actions) as f32).collect();
+            let mut rows = Rows::Host(HostRows {
+                obs: numbers(minibatch * obs_len),
+                masks: Vec::new(),
+                actions: chosen,
+                old: numbers(minibatch * actions),
+                log_std_old: Vec::new(),
+                log_prob_old: vec![-1.4; minibatch],
+                value_old: numbers(minibatch),
+                advantage: numbers(minibatch),
+                ret: numbers(minibatch),
+            });
+            let loss = ClippedSurrogate { clip: 0.2, entropy: 0.0 };
+            Ok(move || {
+                rows.standardize_advantage(1e-8);
+                let Rows::Host(rows) = &rows else { return };
+                net.grad(rows, &loss, 0.5);
+                clip_global_norm([&mut net.weights, &mut net.points], 0.5);
+                adam.step(&mut net.weights, 1e-5);
+                if let (Vector::Host(points), Vector::Host(grad)) = (&mut net.points.params, &net.points.grad)
+                {
+                    points_adam.step(points, grad, 1e-5);
+                }
+            })
+        };
+        for (preset, other) in [
+            ("hyperpp", "euclidean"),
+            ("hyperpp", "euclidean-full"),
+            ("hyperpp", "s-rym"),
+            ("s-rym", "euclidean"),
+        ] {
+            let (ours, theirs) = beside(one_update(preset)?, one_update(other)?);
+            let name =
+                format!("{preset} {obs_len}-{hidden}-{hidden}-32-{actions} and value, minibatch {minibatch}");
+            show(vec![Line::new("update", name, "us", ours, format!("preset {other}"), theirs)])?;
+        }
+    }
+    Ok(())
 }
 
 /// A gradient step of SAC with everything that belongs to it, beside its networks' bare arithmetic: two passes of the

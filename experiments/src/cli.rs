@@ -128,6 +128,9 @@ struct TrainArgs {
     /// Set an option of the environment (`steadfast list envs NAME`); may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     env_set: Vec<String>,
+    /// Evaluate a second time, with these options of the environment over those of training; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    eval_env_set: Vec<String>,
     /// Python module to import first, in which Gymnasium environments are registered; as --env gymnasium:MODULE:ID
     #[arg(long, value_name = "MODULE")]
     gymnasium_import: Option<String>,
@@ -384,6 +387,7 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
         final_episodes: args.final_episodes as usize,
         device: args.device.clone(),
         env_options: settings::resolve_env(&env, &assignments(&args.env_set)?)?,
+        eval_env_options: settings::texts(&assignments(&args.eval_env_set)?),
         env,
         options,
     };

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use resvg::{tiny_skia, usvg};
 
+use crate::settings::trained_on;
 use crate::stats::{self, Statistic};
 use crate::summary::read::{self, Run};
 
@@ -356,8 +357,9 @@ fn use_wall_time(runs: &mut [Run], paths: &[PathBuf]) -> Result<()> {
     folders.dedup();
     let timings = read::runs(&folders, "wall_s").context("wall time needs timing.csv beside the results")?;
     for run in runs {
-        let key = (&run.env, &run.agent, run.seed);
-        let timing = timings.binary_search_by_key(&key, |t| (&t.env, &t.agent, t.seed)).map_err(|_| {
+        let key = (trained_on(&run.env), run.agent.as_str(), run.seed);
+        let place = timings.binary_search_by_key(&key, |t| (t.env.as_str(), t.agent.as_str(), t.seed));
+        let timing = place.map_err(|_| {
             anyhow!("{}: no timing.csv; draw over steps, or keep the run folders together", run.name())
         })?;
         let timing = &timings[timing];

@@ -116,6 +116,10 @@ pub struct TrainRow<'a> {
     pub feature_norm: Option<f64>,
     /// Mean of their learned gate.
     pub gate: Option<f64>,
+    /// δ_rel of a sample of the features: 0 in a tree, up to 1.
+    pub delta_rel: Option<f64>,
+    /// Rank correlation of the features' length and the steps since the episode began.
+    pub radius_depth: Option<f64>,
     /// Share of the returns outside the value's bins.
     pub returns_outside: Option<f64>,
     /// Gradient steps left out because their gradient was not finite.
@@ -150,6 +154,8 @@ impl<'a> TrainRow<'a> {
             temperature: m.temperature,
             feature_norm: m.feature_norm,
             gate: m.gate,
+            delta_rel: m.delta_rel,
+            radius_depth: m.radius_depth,
             returns_outside: m.returns_outside,
             skipped_updates: m.skipped_updates,
             nash_weight: m.nash_weight,
@@ -441,7 +447,7 @@ mod tests {
             header(&|c| c.push(TrainRow::new(&key, 1, 1, &Metrics::default())).unwrap()),
             "agent,env,seed,step,iteration,policy_loss,value_loss,kl,entropy,clip_fraction,explained_variance,\
              grad_norm,step_size,line_search_steps,learning_rate,action_std,q,temperature,feature_norm,gate,\
-             returns_outside,skipped_updates,nash_weight,exploitability"
+             delta_rel,radius_depth,returns_outside,skipped_updates,nash_weight,exploitability"
         );
         assert_eq!(
             header(&|c| c.push(TimingRow::new(&key, 1, 0.0, 0.0, None)).unwrap()),

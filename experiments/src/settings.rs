@@ -55,6 +55,10 @@ pub struct RunSettings {
     /// All options of the environment, as they are given on the command line; empty for one without options.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env_options: BTreeMap<String, String>,
+    /// Options of the environment, over those, on which every evaluation is done a second time: levels held out, say. Empty
+    /// for one evaluation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub eval_env_options: BTreeMap<String, String>,
     /// All options of the agent.
     pub options: Table,
 }
@@ -107,6 +111,23 @@ impl RunSettings {
             }
         }
         Ok(())
+    }
+
+    /// The environment's name in rows of the second evaluation: `ENV+key=value`; none without one.
+    pub fn second_env(&self) -> Option<String> {
+        let pairs = self.eval_env_options.iter().map(|(key, value)| format!("+{key}={value}"));
+        (!self.eval_env_options.is_empty()).then(|| self.env.clone() + &pairs.collect::<String>())
+    }
+
+    /// All options of the environment of the second evaluation.
+    ///
+    /// # Errors
+    /// For an option that the environment does not have.
+    pub fn second_env_options(&self) -> Result<BTreeMap<String, String>> {
+        let mut given = self.env_options.clone();
+        given.extend(self.eval_env_options.clone());
+        let text = |(key, value): (String, String)| (key, Value::String(value));
+        resolve_env(&self.env, &given.into_iter().map(text).collect())
     }
 
     /// The first setting in which two runs differ.
@@ -212,14 +233,24 @@ pub fn resolve(agent: &str, env: &str, preset: &str, layers: &[&Table]) -> Resul
 /// # Errors
 /// For an unknown environment or option, and for a value that the option does not take.
 pub fn resolve_env(env: &str, given: &Table) -> Result<BTreeMap<String, String>> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let given = texts(given);
     if env.starts_with(GYMNASIUM) {
-        return Ok(given.iter().map(|(key, value)| (key.clone(), text(value))).collect());
+        return Ok(given);
     }
-    let given: Vec<(&str, String)> = given.iter().map(|(key, value)| (key.as_str(), text(value))).collect();
-    let given: Vec<(&str, &str)> = given.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let given: Vec<(&str, &str)> = given.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let options = (steadfast_envs::entry(env)?.options)(&given)?;
     Ok(options.into_iter().map(|o| (o.key.to_owned(), o.value)).collect())
+}
+
+/// The environment that a run in whose rows `env` stands was trained on ([`RunSettings::second_env`]).
+pub fn trained_on(env: &str) -> &str {
+    env.split('+').next().unwrap_or(env)
+}
+
+/// Options as they are given: values as text.
+pub fn texts(given: &Table) -> BTreeMap<String, String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    given.iter().map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
 /// The constructor of `env` with `options`.

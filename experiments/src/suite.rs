@@ -24,6 +24,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("sb3-sac", include_str!("../suites/sb3-sac.toml")),
     ("hyperbolic", include_str!("../suites/hyperbolic.toml")),
     ("hyperbolic-control", include_str!("../suites/hyperbolic-control.toml")),
+    ("hyperbolic-stability", include_str!("../suites/hyperbolic-stability.toml")),
+    ("hyperbolic-dial", include_str!("../suites/hyperbolic-dial.toml")),
     ("spread", include_str!("../suites/spread.toml")),
     ("uav", include_str!("../suites/uav.toml")),
     ("smoke", include_str!("../suites/smoke.toml")),
@@ -94,6 +96,9 @@ pub struct SuiteEnv {
     /// Options of the environment.
     #[serde(default)]
     pub env_set: Table,
+    /// Options of the environment, over those, on which every evaluation is done a second time, in rows of `ID+key=value`.
+    #[serde(default)]
+    pub eval_env_set: Table,
     /// Options of the environment to try several values of; they, too, are told apart by the agents' labels.
     #[serde(default)]
     pub vary: Table,
@@ -210,20 +215,23 @@ impl Suite {
                     let layers = [&agent.set, &env.set, &overrides.set, &of_agent];
                     let options = settings::resolve(&agent.name, &env.id, &agent.preset, &layers)
                         .with_context(context)?;
-                    cells.extend(seeds.iter().map(|&seed| RunSettings {
+                    let cell = RunSettings {
                         label: format!("{label}{suffix}"),
                         agent: agent.name.clone(),
                         preset: agent.preset.clone(),
                         env: env.id.clone(),
-                        seed,
+                        seed: 0,
                         steps: overrides.steps.unwrap_or(env.steps),
                         evaluations: self.evaluations,
                         eval_episodes: self.eval_episodes,
                         final_episodes: self.final_episodes,
                         device: overrides.device.clone(),
-                        env_options: env_options.clone(),
-                        options: options.clone(),
-                    }));
+                        env_options,
+                        eval_env_options: settings::texts(&env.eval_env_set),
+                        options,
+                    };
+                    cell.second_env_options().with_context(context)?;
+                    cells.extend(seeds.iter().map(|&seed| RunSettings { seed, ..cell.clone() }));
                 }
             }
         }
@@ -289,6 +297,21 @@ mod tests {
         let absent = text.replace("envs = ['Ant-v5']", "envs = ['Ant-v4']");
         let error = parse("x", &absent).unwrap().cells(&overrides).unwrap_err().to_string();
         assert!(error.contains("'ppo' for Ant-v4"), "{error}");
+    }
+
+    #[test]
+    fn a_second_evaluation_has_options_of_its_own() {
+        let text = "title = 't'\nseeds = '1'\n[[agents]]\nname = 'ppo'\n[[envs]]\nid = 'hierarchy/maze'\nsteps = 9000\n\
+                    env_set = { size = 4 }\neval_env_set = { levels = 'test' }\n";
+        let overrides = Overrides { device: "cpu".into(), ..Overrides::default() };
+        let cells = parse("x", text).unwrap().cells(&overrides).unwrap();
+        assert_eq!(cells[0].second_env().unwrap(), "hierarchy/maze+levels=test");
+        assert_eq!(settings::trained_on("hierarchy/maze+levels=test"), "hierarchy/maze");
+        let (trained, second) = (&cells[0].env_options, cells[0].second_env_options().unwrap());
+        assert_eq!((trained["size"].as_str(), trained["levels"].as_str()), ("4", "train"));
+        assert_eq!((second["size"].as_str(), second["levels"].as_str()), ("4", "test"));
+        let error = parse("x", &text.replace("levels", "levelz")).unwrap().cells(&overrides).unwrap_err();
+        assert!(format!("{error:#}").contains("levelz"), "{error:#}");
     }
 
     #[test]

@@ -208,6 +208,22 @@ pub fn build(settings: &RunSettings) -> Result<(Box<dyn Agent>, Maker)> {
     Ok((agent, make))
 }
 
+/// The maker of the environment of the second evaluation, where there is one.
+///
+/// # Errors
+/// For options that the environment does not have, and for those that change what an agent sees or does.
+fn second_maker(settings: &RunSettings, agent: &dyn Agent) -> Result<Option<Maker>> {
+    let Some(name) = settings.second_env() else { return Ok(None) };
+    let make = env_maker(&settings.env, &settings.second_env_options()?)?;
+    let first = env_maker(&settings.env, &settings.env_options)?;
+    if make().spec().agents != first().spec().agents && agent.comparator().is_none() {
+        bail!(
+            "{name} has other observations or actions than the environment of training; the policy does not fit"
+        );
+    }
+    Ok(Some(make))
+}
+
 /// Builds the agent of a run that is about to start.
 ///
 /// # Errors
@@ -273,6 +289,7 @@ pub fn run(
         return Ok(outcome);
     }
     let (mut agent, make) = prepare(settings)?;
+    let second = second_maker(settings, agent.as_ref())?;
     let per_iteration = agent.steps_per_iteration();
     let path = checkpoint_path(directory);
     let checkpoints = directory.join("checkpoint");
@@ -320,7 +337,7 @@ pub fn run(
         let last = per_iteration == 0 || step + per_iteration > settings.steps;
         // The policy in force now acts until the next iteration ends: it answers for the grid up to there.
         let until = if last { settings.steps + 1 } else { step + per_iteration };
-        session.evaluate_until(until, agent.as_ref(), &make)?;
+        session.evaluate_until(until, agent.as_ref(), &make, second.as_deref())?;
         let stop = progress(&Progress {
             step,
             steps: settings.steps,
@@ -514,36 +531,43 @@ impl<'a> Session<'a> {
         until: u64,
         agent: &dyn Agent,
         make: &dyn Fn() -> Box<dyn Env>,
+        second: Option<&(dyn Fn() -> Box<dyn Env> + Send + Sync)>,
     ) -> Result<()> {
         let s = self.settings;
-        let mut evaluation: Option<(usize, Evaluation)> = None;
+        let mut evaluation: Option<(usize, Evaluation, Option<Evaluation>)> = None;
         while self.next_eval <= s.evaluations && s.grid(self.next_eval) < until {
             let step = s.grid(self.next_eval);
             let episodes = if self.next_eval == s.evaluations { s.final_episodes } else { s.eval_episodes };
             // Between two updates the policy is the same, and so are its episodes.
-            let e = match evaluation.take() {
-                Some((n, e)) if n == episodes => e,
+            let (e, other) = match evaluation.take() {
+                Some((n, e, other)) if n == episodes => (e, other),
                 _ => {
                     profile::enter(Stage::Evaluation);
                     let e = evaluate(agent, Acting::Greedy, make, s.seed, episodes)?;
+                    let other = second.map(|make| evaluate(agent, Acting::Greedy, make, s.seed, episodes));
                     profile::enter(Stage::Recording);
-                    e
+                    (e, other.transpose()?)
                 }
             };
-            self.files[EVAL].push(EvalRow {
-                agent: &self.key.agent,
-                env: &self.key.env,
-                seed: self.key.seed,
-                step,
-                episodes,
-                return_mean: e.mean,
-                return_std: e.std,
-                return_min: e.min,
-                return_max: e.max,
-                length_mean: e.length,
-            })?;
+            // Training's own row comes last: it is the one that a glance at the file should find.
+            let second_env = s.second_env();
+            let rows = [(second_env.as_ref(), other.as_ref()), (Some(&self.key.env), Some(&e))];
+            for (env, e) in rows.into_iter().filter_map(|(env, e)| env.zip(e)) {
+                self.files[EVAL].push(EvalRow {
+                    agent: &self.key.agent,
+                    env,
+                    seed: self.key.seed,
+                    step,
+                    episodes,
+                    return_mean: e.mean,
+                    return_std: e.std,
+                    return_min: e.min,
+                    return_max: e.max,
+                    length_mean: e.length,
+                })?;
+            }
             self.last_return = Some(e.mean);
-            evaluation = Some((episodes, e));
+            evaluation = Some((episodes, e, other));
             let (wall_s, taken) = (self.wall(), self.envs.steps());
             let (seconds, steps) = (wall_s - self.timed.1, taken - self.timed.0);
             let steps_per_s = if steps == 0 { 0.0 } else { steps as f64 / seconds };
@@ -738,6 +762,7 @@ mod tests {
             final_episodes: 6,
             device: "cpu".to_owned(),
             env_options: crate::settings::resolve_env(env, &toml::Table::new()).unwrap(),
+            eval_env_options: std::collections::BTreeMap::new(),
             options,
         }
     }

@@ -75,7 +75,7 @@ fn for_rows(path: &Path, mut cell: impl FnMut(&str, f64)) -> Result<()> {
 
 /// The warnings about a run, each with what to try.
 pub fn warnings(settings: &RunSettings, rows: &Rows) -> Vec<String> {
-    let rules = [no_episode, kl, line_search, entropy, action_std, value_loss, evaluation];
+    let rules = [no_episode, kl, line_search, entropy, action_std, value_loss, outside, evaluation];
     rules.iter().filter_map(|rule| rule(settings, rows)).collect()
 }
 
@@ -170,6 +170,27 @@ fn value_loss(_: &RunSettings, rows: &Rows) -> Option<String> {
         format!(
             "the value loss exploded from {before:.2e} to {after:.2e}, and the values explain none of the returns; try a lower \
              learning rate, normalised rewards, or a smaller max_grad_norm"
+        )
+    })
+}
+
+/// Returns that the bins of a categorical value do not hold.
+fn outside(settings: &RunSettings, rows: &Rows) -> Option<String> {
+    let outside = rows.column("returns_outside");
+    let share = outside.iter().sum::<f64>() / outside.len().max(1) as f64;
+    (share > 0.01).then(|| {
+        let range = |key| settings.options.get(key).map_or_else(String::new, ToString::to_string);
+        let normalize = if settings.options.contains_key("normalize_reward") {
+            "normalize_reward = true, or "
+        } else {
+            ""
+        };
+        format!(
+            "{:.1} % of the returns lie outside the value's bins, from {} to {}, and count as the nearest end; try {normalize}a \
+             value_min and value_max that hold the discounted returns",
+            100.0 * share,
+            range("value_min"),
+            range("value_max")
         )
     })
 }

@@ -11,15 +11,19 @@
 
 /// Columns of the narrowest tile of a product.
 const NARROW: usize = 16;
+/// Columns of the tile between it and the widest, where that is wider.
+const MIDDLE: usize = 32;
+/// Rows of tiles that are narrower than the widest: as many sums under way as the multiply-add units can take.
+const TALL: usize = 8;
 /// Rows of B that a product takes at a time, so that they stay in the caches. Does not change a result.
 const BLOCK: usize = 256;
 
 /// Compiles a kernel for several instruction sets: `fn name(arguments) { avx512, avx2, any }`, each a path to an
 /// `#[inline(always)]` function of these arguments.
 macro_rules! dispatched {
-    ($(#[$meta:meta])* pub fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? { $wide:path, $avx2:path, $any:path }) => {
+    ($(#[$meta:meta])* $seen:vis fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? { $wide:path, $avx2:path, $any:path }) => {
         $(#[$meta])*
-        pub fn $name($($arg: $type),*) $(-> $out)? {
+        $seen fn $name($($arg: $type),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
@@ -30,11 +34,11 @@ macro_rules! dispatched {
                 fn avx2($($arg: $type),*) $(-> $out)? {
                     $avx2($($arg),*)
                 }
-                if has_avx512() {
+                if $crate::core::kernels::has_avx512() {
                     // SAFETY: the processor has the features that the function is compiled for.
                     return unsafe { wide($($arg),*) };
                 }
-                if has_avx2() {
+                if $crate::core::kernels::has_avx2() {
                     // SAFETY: as above.
                     return unsafe { avx2($($arg),*) };
                 }
@@ -44,9 +48,11 @@ macro_rules! dispatched {
     };
 }
 
+pub(super) use dispatched;
+
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn has_avx512() -> bool {
+pub(super) fn has_avx512() -> bool {
     has_avx2()
         && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512vl")
@@ -56,7 +62,7 @@ fn has_avx512() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn has_avx2() -> bool {
+pub(super) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
@@ -128,6 +134,18 @@ dispatched! {
 }
 
 dispatched! {
+    /// exp(x − `shift`) of every element of `values`, into `out`.
+    pub fn exp_shifted(values: &[f32], shift: f32, out: &mut [f32]) {
+        exp_shifted_all, exp_shifted_all, exp_shifted_all
+    }
+}
+
+dispatched! {
+    /// The largest element, as [`f32::max`] has it; −∞ of none.
+    pub fn largest(values: &[f32]) -> f32 { largest_all, largest_all, largest_all }
+}
+
+dispatched! {
     /// max(0, x) of every element, in place.
     pub fn relu(values: &mut [f32]) { relu_all, relu_all, relu_all }
 }
@@ -187,7 +205,7 @@ pub struct AdamStep {
     pub epsilon: f32,
 }
 
-/// Cuts the sums into blocks; tiles of `M` rows and `N` columns, then of [`NARROW`] columns, then the columns left.
+/// Cuts the sums into blocks; tiles of `M` rows and `N` columns, then narrower ones, then the columns left.
 #[inline(always)]
 fn blocked<const T: bool, const M: usize, const N: usize>(
     a: &[f32],
@@ -222,8 +240,12 @@ fn blocked<const T: bool, const M: usize, const N: usize>(
             strip::<T, M, N>(a, lda, &b[j..], n, start, c, j, N, m, n, block);
             j += N;
         }
+        if N > MIDDLE && j + MIDDLE <= n {
+            strip::<T, TALL, MIDDLE>(a, lda, &b[j..], n, start, c, j, MIDDLE, m, n, block);
+            j += MIDDLE;
+        }
         while j + NARROW <= n {
-            strip::<T, M, NARROW>(a, lda, &b[j..], n, start, c, j, NARROW, m, n, block);
+            narrow::<T, M, N>(a, lda, &b[j..], n, start, c, j, NARROW, m, n, block);
             j += NARROW;
         }
         if j < n {
@@ -232,12 +254,34 @@ fn blocked<const T: bool, const M: usize, const N: usize>(
             for (row, from) in panel.chunks_exact_mut(NARROW).zip(b.chunks(n)).take(block) {
                 row[..n - j].copy_from_slice(&from[j..]);
             }
-            strip::<T, M, NARROW>(a, lda, &panel, NARROW, start, c, j, n - j, m, n, block);
+            narrow::<T, M, N>(a, lda, &panel, NARROW, start, c, j, n - j, m, n, block);
         }
         from += block;
         if from >= k {
             return;
         }
+    }
+}
+
+/// A strip of [`NARROW`] columns, in tiles that are taller than `M` rows where `N` columns are more than that.
+#[inline(always)]
+fn narrow<const T: bool, const M: usize, const N: usize>(
+    a: &[f32],
+    lda: usize,
+    b: &[f32],
+    ldb: usize,
+    start: Start,
+    c: &mut [f32],
+    j: usize,
+    width: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+) {
+    if N > MIDDLE {
+        strip::<T, TALL, NARROW>(a, lda, b, ldb, start, c, j, width, m, n, k);
+    } else {
+        strip::<T, M, NARROW>(a, lda, b, ldb, start, c, j, width, m, n, k);
     }
 }
 
@@ -261,6 +305,15 @@ fn strip<const T: bool, const M: usize, const N: usize>(
     while i + M <= m {
         tile::<T, M, N>(&a[at(i)..], lda, b, ldb, start, &mut c[i * n + j..], width, j, n, k);
         i += M;
+    }
+    // The rows left: one alone would wait for its own sums.
+    if i + 4 <= m {
+        tile::<T, 4, N>(&a[at(i)..], lda, b, ldb, start, &mut c[i * n + j..], width, j, n, k);
+        i += 4;
+    }
+    if i + 2 <= m {
+        tile::<T, 2, N>(&a[at(i)..], lda, b, ldb, start, &mut c[i * n + j..], width, j, n, k);
+        i += 2;
     }
     while i < m {
         tile::<T, 1, N>(&a[at(i)..], lda, b, ldb, start, &mut c[i * n + j..], width, j, n, k);
@@ -324,6 +377,27 @@ fn tanh_all(values: &mut [f32]) {
     for x in values {
         *x = tanh_one(*x);
     }
+}
+
+#[inline(always)]
+fn exp_shifted_all(values: &[f32], shift: f32, out: &mut [f32]) {
+    for (y, x) in out.iter_mut().zip(values) {
+        *y = exp(x - shift);
+    }
+}
+
+#[inline(always)]
+fn largest_all(values: &[f32]) -> f32 {
+    let mut strands = [f32::NEG_INFINITY; NARROW];
+    let blocks = values.chunks_exact(NARROW);
+    let rest = blocks.remainder();
+    // A comparison, unlike `f32::max`, is one instruction; NaN loses both ways.
+    let keep = |most: &mut f32, x: f32| *most = if x > *most { x } else { *most };
+    for block in blocks {
+        strands.iter_mut().zip(block).for_each(|(most, x)| keep(most, *x));
+    }
+    strands.iter_mut().zip(rest).for_each(|(most, x)| keep(most, *x));
+    strands.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 #[inline(always)]

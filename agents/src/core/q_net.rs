@@ -1,15 +1,17 @@
 //! Action values of discrete choices with one encoder: observation → [`Trunk`] → one head ([`Mlr`]) of |A| values, each a
 //! number or a distribution ([`ValueHead`]).
 
+use rand::RngExt;
 use steadfast_envs::{Rng, State, StateError};
 
-use super::hyperbolic::mlr::{self, Mlr};
+use super::adam::Adam;
+use super::hyperbolic::mlr::{self, Mlr, RiemannianAdam};
 use super::kernels;
 use super::policy::Net;
 use super::trunk::{Representation, Trunk, TrunkWork, host};
 use super::value_head::ValueHead;
 use super::weights::{Vector, Weights, apart};
-use crate::Setup;
+use crate::{AgentError, Metrics, Setup};
 
 /// Buffers of passes through the network.
 #[derive(Clone, Debug, Default)]
@@ -155,6 +157,15 @@ impl QNet {
         (loss, Fit { error: square * n, q: sum * n, feature_norm, gate, outside: outside * n })
     }
 
+    /// One step down the gradient; points of the ball along geodesics.
+    pub fn step(&mut self, adam: &mut Adam, points_adam: &mut RiemannianAdam, lr: f64) {
+        adam.step(&mut self.weights, lr);
+        if let (Vector::Host(points), Vector::Host(grad)) = (&mut self.points.params, &self.points.grad) {
+            points_adam.step(points, grad, lr);
+        }
+        self.refresh();
+    }
+
     /// Moves the parameters towards those of `other` by a share τ of the way.
     pub fn track(&mut self, other: &Self, tau: f64) {
         let pairs = [(&mut self.weights, &other.weights), (&mut self.points, &other.points)];
@@ -187,6 +198,73 @@ impl QNet {
         self.points.set(state.f32(&format!("{name}.points"), self.points.len())?.to_vec());
         self.settle();
         Ok(())
+    }
+}
+
+/// The best of each row of `q` `[N, A]`, the first of equals; with probability `epsilon` any of them.
+pub fn choose(q: &[f32], epsilon: f64, rng: &mut Rng, actions: &mut [f32]) {
+    let a = q.len() / actions.len().max(1);
+    for (row, action) in q.chunks_exact(a).zip(actions) {
+        let chance = epsilon > 0.0 && rng.random::<f64>() < epsilon;
+        *action = if chance { rng.random_range(0..a) } else { best(row) } as f32;
+    }
+}
+
+/// The first of the largest.
+pub fn best(row: &[f32]) -> usize {
+    (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0)
+}
+
+/// Sums over the gradient steps of an iteration.
+#[derive(Default)]
+pub struct Tally {
+    steps: f64,
+    skipped: f64,
+    grad_norm: f64,
+    error: f64,
+    q: f64,
+    feature_norm: f64,
+    gate: Option<f64>,
+    outside: f64,
+}
+
+impl Tally {
+    /// Counts a gradient step with its gradient's norm; one that is not finite was left out.
+    pub fn add(&mut self, fit: &Fit, norm: f64) {
+        if !norm.is_finite() {
+            self.skipped += 1.0;
+            return;
+        }
+        self.steps += 1.0;
+        self.grad_norm += norm;
+        self.error += fit.error;
+        self.q += fit.q;
+        self.feature_norm += fit.feature_norm;
+        self.gate = fit.gate.map(|gate| gate + self.gate.unwrap_or(0.0));
+        self.outside += fit.outside;
+    }
+
+    /// Means over the steps, at `step` of the environment.
+    ///
+    /// # Errors
+    /// When one of them is not finite, or no gradient was.
+    pub fn metrics(&self, lr: f64, step: u64) -> Result<Metrics, AgentError> {
+        if self.steps == 0.0 && self.skipped > 0.0 {
+            return Err(AgentError::NonFinite { what: "every gradient of an iteration", step });
+        }
+        let mean = |sum: f64| (self.steps > 0.0).then(|| sum / self.steps);
+        Metrics {
+            learning_rate: Some(lr),
+            skipped_updates: Some(self.skipped),
+            grad_norm: mean(self.grad_norm),
+            value_loss: mean(self.error),
+            q: mean(self.q),
+            feature_norm: mean(self.feature_norm),
+            gate: self.gate.and_then(mean),
+            returns_outside: mean(self.outside),
+            ..Metrics::default()
+        }
+        .finite(step)
     }
 }
 

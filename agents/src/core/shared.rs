@@ -12,6 +12,8 @@ use super::batch::{Batch, HostRows, Rows};
 use super::density::Density;
 use super::device::Device;
 use super::dist::Head;
+use super::hyperbolic::dot;
+use super::hyperbolic::measure::{rank_correlation, relative_delta};
 use super::hyperbolic::mlr::{self, Mlr};
 use super::loss::PolicyLoss;
 use super::normalize::{ObsNormalizer, RewardScaler};
@@ -221,6 +223,23 @@ impl SharedNet {
         (comparison, Summary { value_error, feature_norm, gate, outside })
     }
 
+    /// δ_rel of `count` of the features last passed forward, at equal distances, and the rank correlation of the length of
+    /// all of them with `ages`.
+    fn measure(&mut self, count: usize, ages: &[Option<u32>]) -> (Option<f64>, Option<f64>) {
+        if count == 0 {
+            return (None, None);
+        }
+        let (geometry, c) = (self.policy.geometry(), self.policy.curvature());
+        let features = self.work.trunk.features().0;
+        let d = features.len() / ages.len().max(1);
+        let every = (ages.len() / count).max(1);
+        let some: Vec<f32> = features.chunks_exact(d).step_by(every).take(count).flatten().copied().collect();
+        let aged = features.chunks_exact(d).zip(ages).filter_map(|(v, age)| Some((v, (*age)?)));
+        let (radii, depths): (Vec<f64>, Vec<f64>) =
+            aged.map(|(v, age)| (f64::from(dot(v, v)), f64::from(age))).unzip();
+        (relative_delta(&some, d, geometry, c), rank_correlation(&radii, &depths))
+    }
+
     /// Mean standard deviation of Gaussian actions.
     fn action_std(&self) -> Option<f64> {
         let n = self.std.len();
@@ -270,6 +289,17 @@ impl SharedNet {
     }
 }
 
+/// Steps since the episode began of each row of a rollout `[T, N]`; none before a copy's first ending.
+fn ages(terminated: &[bool], truncated: &[bool], n: usize, ages: &mut Vec<Option<u32>>) {
+    ages.clear();
+    for i in 0..terminated.len() {
+        let before = i.checked_sub(n);
+        ages.push(
+            before.and_then(|j| if terminated[j] || truncated[j] { Some(0) } else { ages[j].map(|a| a + 1) }),
+        );
+    }
+}
+
 /// Features and values over a batch.
 struct Summary {
     value_error: f64,
@@ -294,17 +324,27 @@ pub struct SharedActorCritic {
     obs_len: usize,
     rollout: Rollout,
     estimates: Estimates,
+    /// Embeddings whose geometry is measured, and the steps since the episode began of each row of the batch, where
+    /// the batch holds its beginning.
+    measured: usize,
+    ages: Vec<Option<u32>>,
     spare: Option<Batch>,
     /// Normalised observations and buffers of evaluation.
     evaluation: RefCell<(Vec<f32>, NetWork)>,
 }
 
 impl SharedActorCritic {
-    /// Fresh networks for a task with one agent, on the CPU.
+    /// Fresh networks for a task with one agent, on the CPU. The geometry of `measured` embeddings an iteration goes into its
+    /// metrics.
     ///
     /// # Errors
     /// When a setting is out of range, the task is none that on-policy agents can act in, or the device is not `cpu`.
-    pub fn new(config: OnPolicy, representation: &Representation, setup: &Setup) -> Result<Self, BuildError> {
+    pub fn new(
+        config: OnPolicy,
+        representation: &Representation,
+        measured: usize,
+        setup: &Setup,
+    ) -> Result<Self, BuildError> {
         config.validate()?;
         representation.validate()?;
         let (spec, seed, n) = (setup.spec, setup.seed, config.num_envs);
@@ -331,6 +371,8 @@ impl SharedActorCritic {
             obs_len: obs_len * n,
             rollout: Rollout::default(),
             estimates: Estimates::default(),
+            measured,
+            ages: Vec::new(),
             spare: None,
             evaluation: RefCell::default(),
             config,
@@ -377,6 +419,9 @@ impl SharedActorCritic {
             net.remember(rows);
         }
         batch.explained_variance = explained;
+        if self.measured > 0 {
+            ages(&rollout.terminated, &rollout.truncated, n, &mut self.ages);
+        }
         profile::enter(Stage::Update);
         Ok(batch)
     }
@@ -396,6 +441,7 @@ impl SharedActorCritic {
         let (after, summary) = self.net.compare(rows, clip);
         let of_all = [after.surrogate, after.kl_old_new, after.entropy, after.clip_fraction];
         let [surrogate, kl, entropy, clip_fraction] = read(of_all);
+        let (delta_rel, radius_depth) = self.net.measure(self.measured, &self.ages);
         let explained_variance = batch.explained_variance;
         self.spare = Some(batch);
         Metrics {
@@ -408,6 +454,8 @@ impl SharedActorCritic {
             action_std: self.net.action_std(),
             feature_norm: Some(summary.feature_norm),
             gate: summary.gate,
+            delta_rel,
+            radius_depth,
             returns_outside: Some(summary.outside),
             ..own
         }
@@ -546,6 +594,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Two copies: the first ends at step 1, the second never.
+    #[test]
+    fn ages_count_from_the_beginning_of_an_episode() {
+        let terminated = [false, false, true, false, false, false, false, false];
+        let mut found = Vec::new();
+        ages(&terminated, &[false; 8], 2, &mut found);
+        assert_eq!(found, [None, None, None, None, Some(0), None, Some(1), None]);
+        ages(&[false; 8], &terminated, 2, &mut found);
+        assert_eq!(found[4], Some(0));
     }
 
     /// Values are those of the head's outputs; saving and loading restores all of them.

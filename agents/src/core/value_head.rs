@@ -1,8 +1,10 @@
 //! Values as one number or as a distribution over bins, and the loss of each against a return.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
-use super::kernels::{exp, ln};
+use super::kernels::{self, ln};
 
 /// What the value's loss is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,9 +32,36 @@ pub struct ValueHead {
     sigma: f64,
     /// Value of each bin: centre or atom, `[K]`.
     centres: Vec<f32>,
-    /// Target and ln p of a row, `[K]`.
+    /// Target of a row, `[K]`, and the bins that it has a share in.
     target: Vec<f32>,
-    log_p: Vec<f32>,
+    aimed: Range<usize>,
+    memo: Memo,
+}
+
+/// Targets of HL-Gauss by the bits of their return: epochs pass over the same returns again, and error functions are dear.
+#[derive(Clone, Debug, Default)]
+struct Memo {
+    /// The return in each slot, if there is one.
+    keys: Vec<Option<u32>>,
+    /// The shares of its target's bins, `[SLOTS, width]`.
+    shares: Vec<f32>,
+}
+
+impl Memo {
+    const BITS: u32 = 14;
+
+    /// The slot of a return. The highest bits of the product are the best mixed.
+    fn slot(bits: u32) -> usize {
+        (bits.wrapping_mul(0x9e37_79b1) >> (32 - Self::BITS)) as usize
+    }
+
+    fn reserve(&mut self, width: usize) {
+        if self.keys.is_empty() {
+            let slots = 1 << Self::BITS;
+            self.keys.resize(slots, None);
+            self.shares.resize(slots * width, 0.0);
+        }
+    }
 }
 
 impl ValueHead {
@@ -47,16 +76,16 @@ impl ValueHead {
             ValueLoss::Squared => Vec::new(),
             _ => (0..bins).map(|i| (low + width * (i as f64 + first)) as f32).collect(),
         };
-        let zeros = vec![0.0; centres.len()];
         Self {
             loss,
             low,
             high,
             width,
             sigma: sigma_ratio * width,
+            target: vec![0.0; centres.len()],
+            aimed: 0..0,
+            memo: Memo::default(),
             centres,
-            target: zeros.clone(),
-            log_p: zeros,
         }
     }
 
@@ -75,12 +104,15 @@ impl ValueHead {
         if self.loss == ValueLoss::Squared {
             return outputs[0];
         }
-        let max = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let max = kernels::largest(outputs);
         let (mut total, mut sum) = (0.0, 0.0);
-        for (y, centre) in outputs.iter().zip(&self.centres) {
-            let weight = exp(y - max);
-            total += weight;
-            sum += weight * centre;
+        let mut weights = [0.0; 64];
+        for (outputs, centres) in outputs.chunks(64).zip(self.centres.chunks(64)) {
+            kernels::exp_shifted(outputs, max, &mut weights);
+            for (weight, centre) in weights.iter().zip(centres) {
+                total += weight;
+                sum += weight * centre;
+            }
         }
         sum / total
     }
@@ -93,18 +125,15 @@ impl ValueHead {
             return weight * error * error;
         }
         self.aim(ret);
-        let Self { target, log_p, .. } = self;
-        let max = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mut total = 0.0;
-        for (d, y) in d_outputs.iter_mut().zip(outputs) {
-            *d = exp(y - max);
-            total += *d;
-        }
+        let max = kernels::largest(outputs);
+        kernels::exp_shifted(outputs, max, d_outputs);
+        let total: f32 = d_outputs.iter().fold(0.0, |sum, d| sum + d);
         let (ln_total, inverse) = (ln(total), 1.0 / total);
-        log_p.iter_mut().zip(outputs).for_each(|(l, y)| *l = y - max - ln_total);
         let mut cross_entropy = 0.0;
-        for ((d, target), log_p) in d_outputs.iter_mut().zip(&*target).zip(&*log_p) {
-            cross_entropy -= target * log_p;
+        for (target, y) in self.target[self.aimed.clone()].iter().zip(&outputs[self.aimed.clone()]) {
+            cross_entropy -= target * (y - max - ln_total);
+        }
+        for (d, target) in d_outputs.iter_mut().zip(&self.target) {
             *d = weight * (*d * inverse - target);
         }
         weight * cross_entropy
@@ -112,29 +141,41 @@ impl ValueHead {
 
     /// The distribution that stands for a return, into `target`.
     fn aim(&mut self, ret: f32) {
-        let bins = self.centres.len();
+        let (bins, bits) = (self.centres.len(), ret.to_bits());
         let ret = f64::from(ret).clamp(self.low, self.high);
         let at = (ret - self.low) / self.width;
-        self.target.fill(0.0);
+        self.target[self.aimed.clone()].fill(0.0);
         if self.loss == ValueLoss::TwoHot {
             let below = (at.floor() as usize).min(bins - 2);
             let share = at - below as f64;
             (self.target[below], self.target[below + 1]) = ((1.0 - share) as f32, share as f32);
+            self.aimed = below..below + 2;
             return;
         }
         // Beyond 8.3 deviations there is less than 1e-16.
         let reach = (8.3 * self.sigma / self.width).ceil() as usize + 1;
         let (first, last) = ((at as usize).saturating_sub(reach), (at as usize + reach).min(bins - 1));
+        self.aimed = first..last + 1;
+        let (width, slot) = ((2 * reach + 1).min(bins), Memo::slot(bits));
+        self.memo.reserve(width);
+        let shares = &mut self.memo.shares[slot * width..][..self.aimed.len()];
+        let target = &mut self.target[self.aimed.clone()];
+        if self.memo.keys[slot] == Some(bits) {
+            target.copy_from_slice(shares);
+            return;
+        }
         let scale = self.width / (self.sigma * std::f64::consts::SQRT_2);
         // 2 Φ − 1 at an edge.
         let edge = |i: usize| libm::erf((i as f64 - at) * scale);
         let total = edge(bins) - edge(0);
         let mut before = edge(first);
-        for i in first..=last {
+        for (i, target) in (first..).zip(target.iter_mut()) {
             let after = edge(i + 1);
-            self.target[i] = ((after - before) / total) as f32;
+            *target = ((after - before) / total) as f32;
             before = after;
         }
+        self.memo.keys[slot] = Some(bits);
+        shares.copy_from_slice(target);
     }
 }
 
@@ -174,6 +215,22 @@ mod tests {
             }
             let total: f64 = head.target.iter().map(|p| f64::from(*p)).sum();
             assert!((total - 1.0).abs() < 1e-6);
+        }
+    }
+
+    /// More returns than the memo has room for, each several times: what it remembers is what it would work out.
+    #[test]
+    fn a_return_met_again_has_its_target_again() {
+        let returns: Vec<f32> = normals(40_000, 3).iter().map(|x| 6.0 * x).collect();
+        let (mut head, mut fresh) = (head(ValueLoss::HlGauss), head(ValueLoss::HlGauss));
+        for _ in 0..3 {
+            for ret in returns.iter().step_by(17).chain([&-20.0, &20.0, &0.0, &-0.0]) {
+                head.aim(*ret);
+                fresh.memo.keys.fill(None);
+                fresh.aim(*ret);
+                assert_eq!(head.target, fresh.target, "{ret}");
+                assert_eq!(head.aimed, fresh.aimed);
+            }
         }
     }
 

@@ -51,6 +51,7 @@ pub fn train(
             label: label.unwrap_or_else(|| settings::label(&agent, &preset)),
             options: settings::resolve(&agent, &env, &preset, &[&options])?,
             env_options: settings::resolve_env(&env, &settings::assignments(&env_options)?)?,
+            eval_env_options: BTreeMap::new(),
             agent,
             preset,
             env,

@@ -278,6 +278,9 @@ pub fn repeat_command(s: &RunSettings) -> String {
     for (key, value) in &s.env_options {
         options += &format!(" --env-set '{key}={value}'");
     }
+    for (key, value) in &s.eval_env_options {
+        options += &format!(" --eval-env-set '{key}={value}'");
+    }
     for (key, value) in &s.options {
         options += &format!(" --set '{key}={value}'");
     }

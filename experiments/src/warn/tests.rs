@@ -19,6 +19,7 @@ fn settings(agent: &str, options: &[(&str, toml::Value)]) -> RunSettings {
         final_episodes: 1,
         device: "cpu".to_owned(),
         env_options: BTreeMap::new(),
+        eval_env_options: BTreeMap::new(),
         options,
     }
 }
@@ -74,6 +75,11 @@ fn each_sign_gives_its_warning_and_health_gives_none() {
     assert!(only(&s, &rows(&[("value_loss", &exploding)])).contains("the value loss exploded"));
     let explained: &dyn Fn(f64) -> f64 = &|_| 0.9;
     none(&s, &rows(&[("value_loss", &exploding), ("explained_variance", explained)]));
+
+    let bins = settings("hyperpp", &[("value_min", (-10.0).into()), ("value_max", 10.0.into())]);
+    let text = only(&bins, &rows(&[("returns_outside", &|i| if i < 10.0 { 0.1 } else { 0.0 })]));
+    assert!(text.contains("2.0 % of the returns lie outside the value's bins, from -10.0 to 10.0"), "{text}");
+    none(&bins, &rows(&[("returns_outside", &|_| 0.009)]));
 
     let healthy = rows(&[]);
     let worse = Rows {

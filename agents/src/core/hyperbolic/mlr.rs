@@ -21,7 +21,7 @@ use steadfast_envs::{Rng, State, StateError};
 
 use super::maps::{ball_exp, ball_transport, conformal_factor};
 use super::{Float, Radial, dot, sinh_cosh};
-use crate::core::kernels::Sizes;
+use crate::core::kernels::{Sizes, dispatched};
 
 /// Where the features of a head live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,9 +58,9 @@ pub struct Work<T> {
     outputs: Vec<T>,
     /// dL/dy, `[B, K]`.
     d_outputs: Vec<T>,
-    /// Of each plane, `[K]`: |z|, α, β, γ, and ⟨q, n⟩ and λ of its point.
-    planes: Vec<Plane<T>>,
-    /// Of each row, `[B]`.
+    planes: Planes<T>,
+    /// s² and what follows from it, of each row, `[B]`.
+    squares: Vec<T>,
     radial: Vec<Radial<T>>,
     /// ⟨z, v⟩, then ⟨n, v⟩; ⟨q, v⟩; u; arsinh u: `[B, K]` each.
     along_normal: Vec<T>,
@@ -72,19 +72,180 @@ pub struct Work<T> {
     /// dL/d⟨n, v⟩ / |z| and dL/d⟨q, v⟩, `[B, K]`.
     d_normal: Vec<T>,
     d_point: Vec<T>,
-    /// Sums over the rows, of each plane.
-    sums: Vec<[T; 4]>,
+    sums: Sums<T>,
+    /// dL/d(s²/2) of each row, over κ, `[B]`.
+    along_v: Vec<T>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Plane<T> {
-    norm: T,
-    alpha: T,
-    beta: T,
-    gamma: T,
+/// What all rows share, `[K]` each.
+#[derive(Clone, Debug, Default)]
+pub struct Planes<T> {
+    /// |z|
+    norm: Vec<T>,
+    alpha: Vec<T>,
+    beta: Vec<T>,
+    gamma: Vec<T>,
     /// ⟨q, n⟩ and λ_q; cosh and sinh of √κa.
-    first: T,
-    second: T,
+    first: Vec<T>,
+    second: Vec<T>,
+}
+
+/// Sums over the rows, of each plane, `[K]` each.
+#[derive(Clone, Debug, Default)]
+pub struct Sums<T> {
+    /// dL/dα, dL/dβ, dL/dγ.
+    alpha: Vec<T>,
+    beta: Vec<T>,
+    gamma: Vec<T>,
+    /// Of the normal, along n.
+    along_n: Vec<T>,
+    /// Of dL/d(s²/2), `[B, K]`.
+    terms: Vec<T>,
+}
+
+impl<T: Float> Planes<T> {
+    fn clear(&mut self, k: usize) {
+        let Self { norm, alpha, beta, gamma, first, second } = self;
+        for column in [norm, alpha, beta, gamma, first, second] {
+            column.clear();
+            column.resize(k, T::default());
+        }
+    }
+}
+
+impl<T: Float> Sums<T> {
+    fn clear(&mut self, rows: usize, k: usize) {
+        let Self { alpha, beta, gamma, along_n, terms } = self;
+        for column in [alpha, beta, gamma, along_n] {
+            column.clear();
+            column.resize(k, T::default());
+        }
+        terms.resize(rows * k, T::default());
+    }
+}
+
+/// What the loops over rows write on their way back.
+pub struct Back<'a, T> {
+    /// dL/d⟨n, v⟩ / |z| and dL/d⟨q, v⟩, `[B, K]`.
+    d_normal: &'a mut [T],
+    d_point: &'a mut [T],
+    sums: &'a mut Sums<T>,
+    along_v: &'a mut [T],
+}
+
+/// What they read: dL/dy, ⟨n, v⟩, ⟨q, v⟩, u and arsinh u, `[B, K]` each, and g/√κ.
+pub struct Kept<'a, T> {
+    d_y: &'a [T],
+    along_normal: &'a [T],
+    along_point: &'a [T],
+    u: &'a [T],
+    asinh: &'a [T],
+    scale: T,
+}
+
+/// The loops over rows, compiled for several instruction sets where a processor has them.
+pub trait Loops: Sized {
+    /// ⟨n, v⟩ from ⟨z, v⟩, in place, and u, `[B, K]` each.
+    fn distances(
+        radial: &[Radial<Self>],
+        planes: &Planes<Self>,
+        along_normal: &mut [Self],
+        along_point: &[Self],
+        u: &mut [Self],
+    );
+    /// Derivatives of u and y.
+    fn slopes(radial: &[Radial<Self>], planes: &Planes<Self>, seen: Kept<Self>, back: Back<Self>);
+}
+
+impl Loops for f64 {
+    fn distances(radial: &[Radial<f64>], planes: &Planes<f64>, nv: &mut [f64], qv: &[f64], u: &mut [f64]) {
+        distances_all(radial, planes, nv, qv, u);
+    }
+    fn slopes(radial: &[Radial<f64>], planes: &Planes<f64>, seen: Kept<f64>, back: Back<f64>) {
+        slopes_all(radial, planes, seen, back);
+    }
+}
+
+impl Loops for f32 {
+    fn distances(radial: &[Radial<f32>], planes: &Planes<f32>, nv: &mut [f32], qv: &[f32], u: &mut [f32]) {
+        distances_f32(radial, planes, nv, qv, u);
+    }
+    fn slopes(radial: &[Radial<f32>], planes: &Planes<f32>, seen: Kept<f32>, back: Back<f32>) {
+        slopes_f32(radial, planes, seen, back);
+    }
+}
+
+dispatched! {
+    fn distances_f32(radial: &[Radial<f32>], planes: &Planes<f32>, nv: &mut [f32], qv: &[f32], u: &mut [f32]) {
+        distances_all, distances_all, distances_all
+    }
+}
+
+dispatched! {
+    fn slopes_f32(radial: &[Radial<f32>], planes: &Planes<f32>, seen: Kept<f32>, back: Back<f32>) {
+        slopes_all, slopes_all, slopes_all
+    }
+}
+
+#[inline(always)]
+fn distances_all<T: Float>(
+    radial: &[Radial<T>],
+    planes: &Planes<T>,
+    along_normal: &mut [T],
+    along_point: &[T],
+    u: &mut [T],
+) {
+    let k = planes.norm.len();
+    let (norm, alpha) = (&planes.norm[..k], &planes.alpha[..k]);
+    let (beta, gamma) = (&planes.beta[..k], &planes.gamma[..k]);
+    for (b, r) in radial.iter().enumerate() {
+        let row = b * k..(b + 1) * k;
+        let (nv, qv, u) = (&mut along_normal[row.clone()], &along_point[row.clone()], &mut u[row]);
+        for i in 0..k {
+            nv[i] = nv[i] / norm[i];
+            u[i] = r.a * (alpha[i] * nv[i] + beta[i] * qv[i]) - gamma[i] * r.b;
+        }
+    }
+}
+
+#[inline(always)]
+fn slopes_all<T: Float>(radial: &[Radial<T>], planes: &Planes<T>, seen: Kept<T>, back: Back<T>) {
+    let k = planes.norm.len();
+    let (norm, alpha) = (&planes.norm[..k], &planes.alpha[..k]);
+    let (beta, gamma) = (&planes.beta[..k], &planes.gamma[..k]);
+    let Sums { alpha: d_alpha, beta: d_beta, gamma: d_gamma, along_n, terms } = back.sums;
+    let (d_alpha, d_beta) = (&mut d_alpha[..k], &mut d_beta[..k]);
+    let (d_gamma, along_n) = (&mut d_gamma[..k], &mut along_n[..k]);
+    let (scale, one) = (seen.scale, T::of(1.0));
+    for (b, r) in radial.iter().enumerate() {
+        let row = b * k..(b + 1) * k;
+        let (nv, qv, u) =
+            (&seen.along_normal[row.clone()], &seen.along_point[row.clone()], &seen.u[row.clone()]);
+        let (asinh, d_y) = (&seen.asinh[row.clone()], &seen.d_y[row.clone()]);
+        let terms = &mut terms[row.clone()];
+        let (d_normal, d_point) = (&mut back.d_normal[row.clone()], &mut back.d_point[row]);
+        for i in 0..k {
+            let d_u = d_y[i] * scale * norm[i] / (one + u[i] * u[i]).sqrt();
+            let d_inner = d_u * r.a;
+            d_normal[i] = d_inner * alpha[i] / norm[i];
+            d_point[i] = d_inner * beta[i];
+            let inner = alpha[i] * nv[i] + beta[i] * qv[i];
+            terms[i] = d_u * (inner * r.slope - gamma[i] * r.a);
+            d_alpha[i] += d_inner * nv[i];
+            d_beta[i] += d_inner * qv[i];
+            d_gamma[i] += -d_u * r.b;
+            along_n[i] += d_y[i] * scale * asinh[i] - d_normal[i] * nv[i];
+        }
+    }
+    // Sums take their terms in order; those of several rows go side by side.
+    const SIDE: usize = 8;
+    for (along_v, terms) in back.along_v.chunks_mut(SIDE).zip(terms.chunks(SIDE * k)) {
+        let mut sums = [T::default(); SIDE];
+        for i in 0..k {
+            sums.iter_mut().zip(terms[i..].iter().step_by(k)).for_each(|(sum, term)| *sum += *term);
+        }
+        along_v.copy_from_slice(&sums[..along_v.len()]);
+    }
 }
 
 impl<T: Float> Work<T> {
@@ -104,6 +265,16 @@ impl Mlr {
     /// A head of `outputs` planes for features of `inputs` numbers, in a space of curvature −`curvature`.
     pub fn new(geometry: Geometry, inputs: usize, outputs: usize, curvature: f64) -> Self {
         Self { geometry, inputs, outputs, curvature }
+    }
+
+    /// Where the features live.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// c
+    pub fn curvature(&self) -> f64 {
+        self.curvature
     }
 
     /// K
@@ -162,7 +333,9 @@ impl Mlr {
         let rows = v.len() / d.max(1);
         let sizes = Sizes { m: rows, n: k, k: d };
         let (normals, offsets) = params.split_at(d * k);
-        let Work { outputs, radial, along_normal, along_point, u, asinh, transposed, planes, .. } = work;
+        let Work {
+            outputs, squares, radial, along_normal, along_point, u, asinh, transposed, planes, ..
+        } = work;
         if self.geometry == Geometry::Euclidean {
             outputs.clear();
             (0..rows).for_each(|_| outputs.extend_from_slice(offsets));
@@ -170,8 +343,9 @@ impl Mlr {
         }
         self.look_at_planes(normals, offsets, points, planes);
         let (kappa, gain) = self.scales::<T>();
-        radial.clear();
-        radial.extend(v.chunks_exact(d).map(|v| Radial::of(kappa * dot(v, v))));
+        squares.clear();
+        squares.extend(v.chunks_exact(d).map(|v| kappa * dot(v, v)));
+        Radial::all(squares, radial);
         along_normal.resize(rows * k, T::default());
         T::product(v, normals, false, along_normal, sizes);
         along_point.resize(rows * k, T::default());
@@ -181,21 +355,14 @@ impl Mlr {
             T::product(v, transposed, false, along_point, sizes);
         }
         u.resize(rows * k, T::default());
-        for (b, r) in radial.iter().enumerate() {
-            let row = b * k..(b + 1) * k;
-            let (nv, qv, u) = (&mut along_normal[row.clone()], &along_point[row.clone()], &mut u[row]);
-            for (i, plane) in planes.iter().enumerate() {
-                nv[i] = nv[i] / plane.norm;
-                u[i] = r.a * (plane.alpha * nv[i] + plane.beta * qv[i]) - plane.gamma * r.b;
-            }
-        }
+        T::distances(radial, planes, along_normal, along_point, u);
         asinh.clear();
         asinh.extend_from_slice(u);
         T::asinh_all(asinh);
         outputs.clear();
         let scale = gain / kappa.sqrt();
         for row in asinh.chunks_exact(k) {
-            outputs.extend(row.iter().zip(&*planes).map(|(a, plane)| scale * plane.norm * *a));
+            outputs.extend(row.iter().zip(&planes.norm).map(|(a, norm)| scale * *norm * *a));
         }
     }
 
@@ -228,36 +395,19 @@ impl Mlr {
             return T::product(d_outputs, transposed, true, d_v, towards_rows);
         }
 
-        let (planes, d_normal, d_point, sums) =
-            (&work.planes, &mut work.d_normal, &mut work.d_point, &mut work.sums);
+        let (planes, d_normal, d_point, sums, along_v) =
+            (&work.planes, &mut work.d_normal, &mut work.d_point, &mut work.sums, &mut work.along_v);
         let (kappa, gain) = self.scales::<T>();
         let scale = gain / kappa.sqrt();
-        let one = T::of(1.0);
-        sums.clear();
-        sums.resize(k, [T::default(); 4]);
+        sums.clear(rows, k);
+        along_v.resize(rows, T::default());
         d_normal.resize(rows * k, T::default());
         d_point.resize(rows * k, T::default());
-        let rows_of_v = v.chunks_exact(d).zip(d_v.chunks_exact_mut(d));
-        for (b, (r, (v, d_v))) in radial.iter().zip(rows_of_v).enumerate() {
-            let row = b * k..(b + 1) * k;
-            let (nv, qv) = (&along_normal[row.clone()], &along_point[row.clone()]);
-            let (u, asinh, d_y) = (&u[row.clone()], &asinh[row.clone()], &d_outputs[row.clone()]);
-            let (d_normal, d_point) = (&mut d_normal[row.clone()], &mut d_point[row]);
-            let mut along_v = T::default();
-            for (i, (plane, sums)) in planes.iter().zip(&mut *sums).enumerate() {
-                let d_u = d_y[i] * scale * plane.norm / (one + u[i] * u[i]).sqrt();
-                let d_inner = d_u * r.a;
-                d_normal[i] = d_inner * plane.alpha / plane.norm;
-                d_point[i] = d_inner * plane.beta;
-                let inner = plane.alpha * nv[i] + plane.beta * qv[i];
-                along_v += d_u * (inner * r.slope - plane.gamma * r.a);
-                sums[0] += d_inner * nv[i]; // dL/dα
-                sums[1] += d_inner * qv[i]; // dL/dβ
-                sums[2] += -d_u * r.b; // dL/dγ
-                sums[3] += d_y[i] * scale * asinh[i] - d_normal[i] * nv[i]; // along n
-            }
+        let seen = Kept { d_y: d_outputs, along_normal, along_point, u, asinh, scale };
+        T::slopes(radial, planes, seen, Back { d_normal, d_point, sums, along_v });
+        for ((v, d_v), along_v) in v.chunks_exact(d).zip(d_v.chunks_exact_mut(d)).zip(&*along_v) {
             // dA/dv = κ slope v, dB/dv = κ A v
-            let along_v = kappa * along_v;
+            let along_v = kappa * *along_v;
             d_v.iter_mut().zip(v).for_each(|(d, v)| *d += along_v * *v);
         }
         T::product_transposed(v, d_normal, false, d_normals, towards_planes);
@@ -271,63 +421,58 @@ impl Mlr {
 
         let root = kappa.sqrt();
         let c = T::of(self.curvature);
-        for (i, (plane, sums)) in planes.iter().zip(&*sums).enumerate() {
-            let [d_alpha, d_beta, d_gamma, mut along_n] = *sums;
+        for i in 0..k {
+            let (d_alpha, d_beta, d_gamma) = (sums.alpha[i], sums.beta[i], sums.gamma[i]);
+            let (norm, along_n) = (planes.norm[i], &mut sums.along_n[i]);
             if self.geometry == Geometry::BallPoints {
                 // e = λ⟨q, n⟩, of which β and γ are multiples.
-                let (qn, lambda) = (plane.first, plane.second);
+                let (qn, lambda) = (planes.first[i], planes.second[i]);
                 let d_e = d_beta * c * root + d_gamma * c.sqrt();
                 let (q, d_q) = (&points[i * d..(i + 1) * d], &mut d_points[i * d..(i + 1) * d]);
                 for j in 0..d {
-                    let n = normals[j * k + i] / plane.norm;
+                    let n = normals[j * k + i] / norm;
                     d_q[j] += d_e * lambda * (n + qn * c * lambda * q[j]);
-                    d_normals[j * k + i] += d_e * lambda / plane.norm * q[j];
+                    d_normals[j * k + i] += d_e * lambda / norm * q[j];
                 }
-                along_n += -d_e * lambda / plane.norm * qn;
+                *along_n += -d_e * lambda / norm * qn;
             } else {
-                let (cosh, sinh) = (plane.first, plane.second);
+                let (cosh, sinh) = (planes.first[i], planes.second[i]);
                 d_offsets[i] = root * (d_alpha * root * sinh + d_gamma * cosh);
             }
-            for j in 0..d {
-                d_normals[j * k + i] += along_n * (normals[j * k + i] / plane.norm);
+        }
+        for (d_row, row) in d_normals.chunks_exact_mut(k).zip(normals.chunks_exact(k)) {
+            for i in 0..k {
+                d_row[i] += sums.along_n[i] * (row[i] / planes.norm[i]);
             }
         }
     }
 
     /// What all rows share.
-    fn look_at_planes<T: Float>(
-        &self,
-        normals: &[T],
-        offsets: &[T],
-        points: &[T],
-        planes: &mut Vec<Plane<T>>,
-    ) {
+    fn look_at_planes<T: Float>(&self, normals: &[T], offsets: &[T], points: &[T], planes: &mut Planes<T>) {
         let (d, k) = (self.inputs, self.outputs);
         let (kappa, _) = self.scales::<T>();
         let (root, c) = (kappa.sqrt(), T::of(self.curvature));
-        planes.clear();
-        planes.resize(k, Plane::default());
+        planes.clear(k);
         for row in normals.chunks_exact(k) {
-            planes.iter_mut().zip(row).for_each(|(plane, z)| plane.norm += *z * *z);
+            planes.norm.iter_mut().zip(row).for_each(|(norm, z)| *norm += *z * *z);
         }
-        for (i, plane) in planes.iter_mut().enumerate() {
-            plane.norm = plane.norm.sqrt();
-            if plane.norm < T::of(TINY) {
-                plane.norm = T::of(TINY);
-            }
+        for i in 0..k {
+            let norm = planes.norm[i].sqrt();
+            let norm = if norm < T::of(TINY) { T::of(TINY) } else { norm };
+            planes.norm[i] = norm;
             if self.geometry == Geometry::BallPoints {
                 let q = &points[i * d..(i + 1) * d];
-                let qn = (0..d).fold(T::default(), |sum, j| sum + q[j] * normals[j * k + i]) / plane.norm;
+                let qn = (0..d).fold(T::default(), |sum, j| sum + q[j] * normals[j * k + i]) / norm;
                 let lambda = conformal_factor(q, c);
-                (plane.first, plane.second) = (qn, lambda);
-                plane.alpha = root;
-                plane.beta = c * root * lambda * qn;
-                plane.gamma = c.sqrt() * lambda * qn;
+                (planes.first[i], planes.second[i]) = (qn, lambda);
+                planes.alpha[i] = root;
+                planes.beta[i] = c * root * lambda * qn;
+                planes.gamma[i] = c.sqrt() * lambda * qn;
             } else {
                 let (sinh, cosh) = sinh_cosh(root * offsets[i]);
-                (plane.first, plane.second) = (cosh, sinh);
-                plane.alpha = root * cosh;
-                plane.gamma = sinh;
+                (planes.first[i], planes.second[i]) = (cosh, sinh);
+                planes.alpha[i] = root * cosh;
+                planes.gamma[i] = sinh;
             }
         }
     }

@@ -12,6 +12,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 use super::kernels::{self, Sizes, Start};
 
 pub mod maps;
+pub mod measure;
 pub mod mlr;
 
 /// `f32`, in which agents compute, or `f64`, in which tests check the same lines.
@@ -30,6 +31,7 @@ pub trait Float:
     + Neg<Output = Self>
     + AddAssign
     + MulAssign
+    + mlr::Loops
 {
     /// Distance from 1 to the next number.
     const EPSILON: Self;
@@ -176,6 +178,37 @@ impl<T: Float> Radial<T> {
     }
 }
 
+impl<T: Float> Radial<T> {
+    /// [`Self::of`] every s², into `out`: the series of several side by side.
+    pub fn all(s2: &[T], out: &mut Vec<Self>) {
+        const LANES: usize = 8;
+        let one = T::of(1.0);
+        out.clear();
+        for s2 in s2.chunks(LANES) {
+            let mut x = [T::default(); LANES];
+            x[..s2.len()].copy_from_slice(s2);
+            let zeros = [T::default(); LANES];
+            let (mut a, mut b, mut slope) = (zeros, zeros, zeros);
+            let mut term = [one; LANES];
+            for k in 0..10 {
+                let n = f64::from(2 * k);
+                let (first, second) = (T::of(1.0 / (n + 1.0)), T::of(1.0 / ((n + 1.0) * (n + 3.0))));
+                let next = T::of(1.0 / ((n + 1.0) * (n + 2.0)));
+                for i in 0..LANES {
+                    a[i] += term[i] * first;
+                    b[i] += term[i];
+                    slope[i] += term[i] * second;
+                    term[i] = term[i] * x[i] * next;
+                }
+            }
+            let of = |(i, s2): (usize, &T)| {
+                if *s2 < one { Self { a: a[i], b: b[i], slope: slope[i] } } else { Self::of(*s2) }
+            };
+            out.extend(s2.iter().enumerate().map(of));
+        }
+    }
+}
+
 /// sinh x and cosh x.
 pub fn sinh_cosh<T: Float>(x: T) -> (T, T) {
     let half = T::of(0.5);
@@ -247,6 +280,15 @@ mod tests {
                 assert!((sinh / x.sinh() - 1.0).abs() < 1e-14 && (cosh / x.cosh() - 1.0).abs() < 1e-14);
             }
         }
+        // Side by side they are the same to the last bit.
+        let s2: Vec<f32> = (0..37).map(|i| 0.04 * i as f32).collect();
+        let mut all = Vec::new();
+        Radial::all(&s2, &mut all);
+        for (s2, r) in s2.iter().zip(&all) {
+            let alone = Radial::of(*s2);
+            assert_eq!((r.a, r.b, r.slope), (alone.a, alone.b, alone.slope));
+        }
+        assert_eq!(all.len(), 37);
         let zero = Radial::<f32>::of(0.0);
         assert_eq!((zero.a, zero.b, zero.slope), (1.0, 1.0, 1.0 / 3.0));
     }
