@@ -445,7 +445,7 @@ mod tests {
         let target = [5.0, -1.0, 7.0, /**/ 8.0, 8.0, 8.0, /**/ 4.0, 2.0, 10.0];
         let mut y = Vec::new();
         double_targets(&mb, 0.9, &online, &target, &mut y);
-        close(&y, &[1.0 + 0.9 * -1.0, -2.0, 0.5 + 0.9 * 10.0], 1e-6);
+        close(&y, &[1.0 - 0.9, -2.0, 0.5 + 0.9 * 10.0], 1e-6);
         // The target network's own choice is its maximum: never less.
         double_targets(&mb, 0.9, &target, &target, &mut y);
         close(&y, &[1.0 + 0.9 * 7.0, -2.0, 0.5 + 0.9 * 10.0], 1e-6);
