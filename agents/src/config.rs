@@ -112,6 +112,66 @@ pub fn at_least(key: &str, value: usize, low: usize) -> Result<(), BuildError> {
     if value >= low { Ok(()) } else { Err(bad(key, format!("must be at least {low}, got {value}"))) }
 }
 
+/// Checks 1 ≤ `value` ≤ `high`: what is allocated must fit into memory.
+///
+/// # Errors
+/// Names the key and the range.
+pub fn size(key: &str, value: usize, high: usize) -> Result<(), BuildError> {
+    within(key, value as f64, 1.0, high as f64)
+}
+
+/// Checks the widths of hidden layers.
+///
+/// # Errors
+/// Names the key and the range.
+pub fn widths(key: &str, hidden: &[usize]) -> Result<(), BuildError> {
+    if hidden.len() > 16 {
+        return Err(bad(key, format!("must have at most 16 layers, got {}", hidden.len())));
+    }
+    hidden.iter().try_for_each(|width| size(key, *width, 8192))
+}
+
+/// Checks the copies of the environment and the steps of each in an iteration, which are held in memory together.
+///
+/// # Errors
+/// Names the key and the range.
+pub fn rollout(num_envs: usize, horizon: usize) -> Result<(), BuildError> {
+    size("num_envs", num_envs, 1 << 20)?;
+    size("horizon", horizon, 1 << 28)?;
+    if num_envs * horizon > 1 << 28 {
+        let why = format!("times num_envs must be at most {}, got {horizon} times {num_envs}", 1 << 28);
+        return Err(bad("horizon", why));
+    }
+    Ok(())
+}
+
+/// Checks what a replay buffer and a run of `total_steps` can give.
+///
+/// # Errors
+/// Names the key that does not fit.
+pub fn replay(
+    minibatch: usize,
+    buffer: usize,
+    learning_starts: usize,
+    total_steps: u64,
+) -> Result<(), BuildError> {
+    at_least("minibatch", minibatch, 1)?;
+    if minibatch > buffer {
+        let why = format!("must not be larger than the buffer of {buffer}, got {minibatch}");
+        return Err(bad("minibatch", why));
+    }
+    if u32::try_from(buffer).is_err() {
+        return Err(bad("buffer", format!("must be below 2^32, got {buffer}")));
+    }
+    if learning_starts as u64 >= total_steps {
+        let why = format!(
+            "must be below the {total_steps} steps of the run, got {learning_starts}: nothing would be learnt"
+        );
+        return Err(bad("learning_starts", why));
+    }
+    Ok(())
+}
+
 fn type_name(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "a word",

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::{Rng, Space, Spec, State, VecEnv};
 
-use crate::config::{at_least, bad, positive, within};
+use crate::config::{at_least, positive, replay, rollout, widths, within};
 use crate::core::adam::{Adam, Schedule, clip_global_norm};
 use crate::core::features::{Norm, Scale, Squash};
 use crate::core::hyperbolic::mlr::{Geometry, RiemannianAdam};
@@ -136,31 +136,15 @@ impl Default for Config {
 impl Config {
     fn validate(&self, total_steps: u64) -> Result<(), BuildError> {
         for (key, value) in [
-            ("num_envs", self.num_envs),
-            ("horizon", self.horizon),
             ("train_every", self.train_every),
             ("updates", self.updates),
-            ("minibatch", self.minibatch),
             ("target_every", self.target_every),
         ] {
             at_least(key, value, 1)?;
         }
-        self.hidden.iter().try_for_each(|size| at_least("hidden", *size, 1))?;
-        if self.minibatch > self.buffer {
-            let why =
-                format!("must not be larger than the buffer of {}, got {}", self.buffer, self.minibatch);
-            return Err(bad("minibatch", why));
-        }
-        if u32::try_from(self.buffer).is_err() {
-            return Err(bad("buffer", format!("must be below 2^32, got {}", self.buffer)));
-        }
-        if self.learning_starts as u64 >= total_steps {
-            let why = format!(
-                "must be below the {total_steps} steps of the run, got {}: nothing would be learnt",
-                self.learning_starts
-            );
-            return Err(bad("learning_starts", why));
-        }
+        rollout(self.num_envs, self.horizon)?;
+        widths("hidden", &self.hidden)?;
+        replay(self.minibatch, self.buffer, self.learning_starts, total_steps)?;
         positive("tau", self.tau)?;
         for (key, value) in [
             ("gamma", self.gamma),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::{Rng, Space, State, VecEnv};
 
-use crate::config::at_least;
+use crate::config::rollout;
 use crate::core::rollout::some_choice;
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
@@ -40,8 +40,7 @@ impl Random {
     /// # Errors
     /// When an option is out of range.
     pub fn new(config: Config, setup: &Setup) -> Result<Self, BuildError> {
-        at_least("num_envs", config.num_envs, 1)?;
-        at_least("horizon", config.horizon, 1)?;
+        rollout(config.num_envs, config.horizon)?;
         let spaces = setup.spec.agents.iter().map(|a| a.action.clone()).collect();
         Ok(Self { config, spaces, rng: rng::stream(setup.seed, Purpose::Action, 0) })
     }

@@ -29,6 +29,8 @@ use crate::checkpoint;
 use crate::record::write_atomic;
 use crate::settings;
 
+mod files;
+
 /// Arguments of `steadfast bench`.
 #[derive(Args)]
 pub struct BenchArgs {
@@ -58,6 +60,8 @@ enum What {
     Train,
     /// Inference and one minibatch: microseconds; beside the bare arithmetic, Hyper++ beside its Euclidean relatives
     Update,
+    /// Collecting, summarising, drawing and reporting 5 100 runs: seconds and megabytes
+    Files,
     /// All of these
     All,
 }
@@ -104,8 +108,9 @@ impl Line {
         } else {
             format!("{:.2}", self.value)
         };
+        let of = if self.unit == "MB" { "memory" } else { "time" };
         format!(
-            "{:6} {:70} {value:>9} {:7} (spread {:.2}) {:6.3} of the time of {}\n",
+            "{:6} {:70} {value:>9} {:7} (spread {:.2}) {:6.3} of the {of} of {}\n",
             self.what, self.name, self.unit, self.spread, self.ratio, self.reference
         )
     }
@@ -143,6 +148,9 @@ pub fn main(args: &BenchArgs) -> Result<ExitCode> {
     if chosen(What::Train) {
         train(&device, args.peers.as_deref(), &mut show)?;
         replay_checkpoint(&mut show)?;
+    }
+    if chosen(What::Files) {
+        files::files(&mut show)?;
     }
     if let Some(path) = &args.csv {
         let mut csv = csv::Writer::from_writer(Vec::new());

@@ -12,6 +12,8 @@ use crate::cli::print;
 use crate::record::write_atomic;
 use crate::summary::read::{self, Run};
 
+mod parquet;
+
 /// A format to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -23,6 +25,8 @@ pub enum Format {
     Openrlbenchmark,
     /// The JSON of marl-eval, BenchMARL and Stoix: marl-eval.json
     MarlEval,
+    /// Parquet, typed columns: eval.parquet, episodes.parquet, train.parquet, timing.parquet
+    Parquet,
 }
 
 /// Arguments of `steadfast export`.
@@ -43,6 +47,9 @@ pub struct ExportArgs {
 /// # Errors
 /// For files that cannot be read or written.
 pub fn main(args: &ExportArgs) -> Result<ExitCode> {
+    if let Some(path) = args.paths.iter().find(|path| !path.exists()) {
+        anyhow::bail!("{} does not exist; pass run directories or a sweep's folder", path.display());
+    }
     let files = match args.format {
         Format::Sb3 => sb3(&args.paths)?,
         Format::Tensorboard => tensorboard(&args.paths)?,
@@ -50,6 +57,7 @@ pub fn main(args: &ExportArgs) -> Result<ExitCode> {
             vec![("openrlbenchmark.csv".into(), openrlbenchmark(&args.paths)?.into_bytes())]
         }
         Format::MarlEval => vec![("marl-eval.json".into(), marl_eval(&args.paths)?.into_bytes())],
+        Format::Parquet => parquet::parquet(&args.paths)?,
     };
     for (name, bytes) in &files {
         let path = args.out.join(name);

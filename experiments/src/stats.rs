@@ -197,19 +197,29 @@ pub fn band(tasks: &[Vec<Vec<f64>>], statistic: Statistic, resamples: usize, see
     for runs in picks.chunks_exact_mut(curves.len()) {
         resample(&sizes, runs, &mut rng);
     }
+    // How often each run occurs in each resample: with it, sorting the runs of a point once serves all resamples.
+    let mut counts = vec![0; picks.len()];
+    for (runs, counts) in picks.chunks_exact(curves.len()).zip(counts.chunks_exact_mut(curves.len())) {
+        runs.iter().for_each(|run| counts[*run] += 1);
+    }
     let mut band = Band { centre: vec![], low: vec![], high: vec![] };
     let mut sample = vec![0.0; curves.len()];
+    let mut order: Vec<usize> = (0..curves.len()).collect();
     let mut draws = Vec::with_capacity(resamples);
     for point in 0..points {
         draws.clear();
-        for runs in picks.chunks_exact(curves.len()) {
-            for (value, &run) in sample.iter_mut().zip(runs) {
-                *value = curves[run][point];
+        let mut column: Vec<f64> = curves.iter().map(|curve| curve[point]).collect();
+        if statistic == Statistic::Iqm {
+            order.sort_unstable_by(|a, b| column[*a].total_cmp(&column[*b]));
+            let resamples = counts.chunks_exact(curves.len());
+            draws.extend(resamples.map(|counts| iqm_of_counts(&column, &order, counts)));
+        } else {
+            for runs in picks.chunks_exact(curves.len()) {
+                sample.iter_mut().zip(runs).for_each(|(value, run)| *value = column[*run]);
+                draws.push(statistic.of_scratch(&mut sample));
             }
-            draws.push(statistic.of_scratch(&mut sample));
         }
         let (low, high) = ends(&mut draws);
-        let mut column: Vec<f64> = curves.iter().map(|curve| curve[point]).collect();
         band.centre.push(statistic.of_scratch(&mut column));
         band.low.push(low);
         band.high.push(high);
@@ -245,6 +255,21 @@ fn at_least(found: usize, needed: usize) -> Result<()> {
 fn check(values: &[f64], needed: usize) -> Result<()> {
     at_least(values.len(), needed)?;
     values.iter().position(|v| !v.is_finite()).map_or(Ok(()), |i| Err(StatsError::NotFinite(i)))
+}
+
+/// Interquartile mean of a sample that holds `values[i]` as often as `counts[i]` says, as many values as there are; `order`
+/// sorts them. Adds in the order of the sorted sample, so that it equals [`iqm`] of it bit for bit.
+fn iqm_of_counts(values: &[f64], order: &[usize], counts: &[u32]) -> f64 {
+    let (cut, n) = (values.len() / 4, values.len());
+    let (mut seen, mut sum) = (0, 0.0);
+    for &i in order {
+        let from = seen.max(cut);
+        seen += counts[i] as usize;
+        for _ in from..seen.min(n - cut) {
+            sum += values[i];
+        }
+    }
+    sum / (n - 2 * cut) as f64
 }
 
 fn average(values: &[f64]) -> f64 {
@@ -446,6 +471,21 @@ mod tests {
                 prop_assert!(low <= l && l <= h && h <= high && low <= centre && centre <= high);
                 prop_assert_eq!((l, h), interval(std::slice::from_ref(&values), statistic, 50, seed).unwrap());
             }
+        }
+
+        #[test]
+        fn counting_equals_sorting_a_resample(
+            values in prop::collection::vec(prop_oneof![-1e6..1e6f64, -2.0..2.0f64, Just(1.0), Just(0.0)], 1..40),
+            seed in 0u64..100,
+        ) {
+            let mut picks = vec![0; values.len()];
+            resample(&[values.len()], &mut picks, &mut stream(seed, Purpose::Bootstrap, 0));
+            let sample: Vec<f64> = picks.iter().map(|i| values[*i]).collect();
+            let mut counts = vec![0; values.len()];
+            picks.iter().for_each(|i| counts[*i] += 1);
+            let mut order: Vec<usize> = (0..values.len()).collect();
+            order.sort_unstable_by(|a, b| values[*a].total_cmp(&values[*b]));
+            prop_assert_eq!(iqm_of_counts(&values, &order, &counts), iqm(&sample).unwrap());
         }
 
         #[test]

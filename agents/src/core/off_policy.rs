@@ -118,37 +118,18 @@ impl OffPolicy {
     /// # Errors
     /// Names the first key that is out of range.
     pub fn validate(&self, total_steps: u64) -> Result<(), BuildError> {
-        use crate::config::{at_least, bad, positive, within};
-        at_least("num_envs", self.num_envs, 1)?;
-        at_least("horizon", self.horizon, 1)?;
+        use crate::config::{at_least, positive, replay, rollout, widths, within};
+        rollout(self.num_envs, self.horizon)?;
         at_least("train_every", self.train_every, 1)?;
         at_least("updates", self.updates, 1)?;
-        at_least("minibatch", self.minibatch, 1)?;
-        if self.minibatch > self.buffer {
-            let why =
-                format!("must not be larger than the buffer of {}, got {}", self.buffer, self.minibatch);
-            return Err(bad("minibatch", why));
-        }
-        if u32::try_from(self.buffer).is_err() {
-            return Err(bad("buffer", format!("must be below 2^32, got {}", self.buffer)));
-        }
-        if self.learning_starts as u64 >= total_steps {
-            let why = format!(
-                "must be below the {total_steps} steps of the run, got {}: nothing would be learnt",
-                self.learning_starts
-            );
-            return Err(bad("learning_starts", why));
-        }
+        replay(self.minibatch, self.buffer, self.learning_starts, total_steps)?;
         within("gamma", self.gamma, 0.0, 1.0)?;
         positive("tau", self.tau)?;
         within("tau", self.tau, 0.0, 1.0)?;
         positive("learning_rate", self.learning_rate)?;
         positive("critic_lr", self.critic_lr)?;
         within("noise_correlation", self.noise_correlation, 0.0, 0.999_999)?;
-        for size in &self.hidden {
-            at_least("hidden", *size, 1)?;
-        }
-        Ok(())
+        widths("hidden", &self.hidden)
     }
 }
 
@@ -787,6 +768,8 @@ mod tests {
             (OffPolicy { train_every: 0, ..d() }, "train_every"),
             (OffPolicy { critic_lr: 0.0, ..d() }, "critic_lr"),
             (OffPolicy { hidden: vec![4, 0], ..d() }, "hidden"),
+            (OffPolicy { hidden: vec![1 << 20, 4], ..d() }, "hidden"),
+            (OffPolicy { horizon: usize::MAX, ..d() }, "horizon"),
         ] {
             assert!(bad(config).contains(&format!("'{key}'")), "{key}");
         }

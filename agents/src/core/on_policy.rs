@@ -79,17 +79,13 @@ impl OnPolicy {
     /// # Errors
     /// Names the first key that is out of range.
     pub fn validate(&self) -> Result<(), BuildError> {
-        use crate::config::{at_least, within};
-        at_least("num_envs", self.num_envs, 1)?;
-        at_least("horizon", self.horizon, 1)?;
+        use crate::config::{rollout, widths, within};
+        rollout(self.num_envs, self.horizon)?;
         within("gamma", self.gamma, 0.0, 1.0)?;
         within("gae_lambda", self.gae_lambda, 0.0, 1.0)?;
         within("noise_correlation", self.noise_correlation, 0.0, 0.999_999)?;
         within("log_std_init", self.net.log_std_init, -20.0, 10.0)?;
-        for size in &self.net.hidden {
-            at_least("hidden", *size, 1)?;
-        }
-        Ok(())
+        widths("hidden", &self.net.hidden)
     }
 }
 
@@ -572,8 +568,12 @@ mod tests {
         assert!(refused(OnPolicy { gae_lambda: -0.1, ..base() }).contains("'gae_lambda'"));
         assert!(refused(OnPolicy { noise_correlation: 1.0, ..base() }).contains("'noise_correlation'"));
         assert!(refused(OnPolicy { horizon: 0, ..base() }).contains("'horizon'"));
-        let net = Net { hidden: vec![8, 0], ..Net::default() };
-        assert!(refused(OnPolicy { net, ..base() }).contains("'hidden'"));
+        assert!(refused(OnPolicy { horizon: 1 << 40, ..base() }).contains("'horizon'"));
+        assert!(refused(OnPolicy { horizon: 1 << 20, num_envs: 1 << 10, ..base() }).contains("'horizon'"));
+        for hidden in [vec![8, 0], vec![1_000_000, 8], vec![i64::MAX as usize], vec![1; 17]] {
+            let net = Net { hidden, ..Net::default() };
+            assert!(refused(OnPolicy { net, ..base() }).contains("'hidden'"));
+        }
         assert!(OnPolicy::default().validate().is_ok());
     }
 }

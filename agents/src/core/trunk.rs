@@ -14,7 +14,7 @@ use super::policy::{Net, load_parts, save_parts};
 use super::spectral::Spectral;
 use super::value_head::{ValueHead, ValueLoss};
 use super::weights::{Vector, apart};
-use crate::config::{at_least, bad, positive, within};
+use crate::config::{bad, positive, size, within};
 use crate::{BuildError, Setup};
 
 /// Steps of power iteration on the initial weights.
@@ -83,7 +83,7 @@ impl Representation {
     /// # Errors
     /// Names the first key that is out of range.
     pub fn validate(&self) -> Result<(), BuildError> {
-        at_least("features", self.features, 1)?;
+        size("features", self.features, 8192)?;
         if !(self.alpha > 0.0 && self.alpha < 1.0) {
             return Err(bad("alpha", format!("must lie between 0 and 1, both excluded, got {}", self.alpha)));
         }
@@ -97,7 +97,7 @@ impl Representation {
         // A float's digits do not reach further.
         within("curvature", self.curvature, 1e-6, 1e6)?;
         positive("head_gain", self.head_gain)?;
-        at_least("bins", self.bins, 2)?;
+        within("bins", self.bins as f64, 2.0, 8192.0)?;
         within("value_min", self.value_min, -1e9, 1e9)?;
         within("value_max", self.value_max, -1e9, 1e9)?;
         if self.value_min >= self.value_max {

@@ -85,6 +85,20 @@ def test_the_binary_and_python_write_the_same(tmp_path):
         assert a.read_bytes() == b.read_bytes(), name
 
 
+def test_parquet_holds_what_the_csv_holds(tmp_path):
+    binary = os.environ.get("STEADFAST_BINARY")
+    if not binary:
+        pytest.skip("STEADFAST_BINARY names no binary")
+    polars = pytest.importorskip("polars")
+    run = steadfast.train("ppo", "CartPole-v1", steps=1024, out=tmp_path, **SMALL)
+    subprocess.run([binary, "export", "parquet", run.directory, f"--out={tmp_path / 'parquet'}"], check=True)
+    for name in ("episodes", "eval", "train", "timing"):
+        table = polars.read_parquet(tmp_path / "parquet" / f"{name}.parquet")
+        text = polars.read_csv(Path(run.directory, f"{name}.csv"), schema=table.schema)
+        assert table.height > 0 and table.equals(text), name
+        assert table.schema["step"] == polars.Int64 and table.schema["env"] == polars.String
+
+
 def test_a_class_of_the_user_is_learned(tmp_path):
     run = steadfast.train(
         "ppo", Nearer, steps=16_384, seed=1, options={"horizon": 256, "num_envs": 4}, env_kwargs={"speed": 0.5}, out=tmp_path

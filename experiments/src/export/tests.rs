@@ -176,3 +176,61 @@ fn event_files_are_framed_and_checked() {
     // Second 4.5 of step 40.
     assert_eq!(second[..11], [&[9u8][..], &4.5f64.to_le_bytes(), &[0x10, 40]].concat());
 }
+
+#[test]
+fn parquet_has_the_cells_of_the_csv_with_their_types() {
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+    use ::parquet::record::Field;
+
+    let folder = folder();
+    // A run of an older version, without two columns.
+    let old = "agent,env,seed,step,iteration,kl\ndqn,E,0,5,1,NaN\n";
+    std::fs::create_dir_all(folder.path().join("zzz")).unwrap();
+    std::fs::write(folder.path().join("zzz/train.csv"), old).unwrap();
+    // A run that finished no episode leaves an empty file.
+    std::fs::write(folder.path().join("zzz/episodes.csv"), "").unwrap();
+    let paths = [folder.path().to_owned()];
+    let files = parquet::parquet(&paths).unwrap();
+    let names: Vec<_> = files.iter().map(|f| f.0.display().to_string()).collect();
+    assert_eq!(names, ["episodes.parquet", "eval.parquet", "train.parquet", "timing.parquet"]);
+    assert_eq!(files, parquet::parquet(&paths).unwrap(), "the same input gives the same bytes");
+    let (mut cells, out) = (0, written(&files));
+    for (name, _) in files {
+        // As the CSV says it: the columns of the first file, rows of all.
+        let sources = read::files(folder.path(), &name.with_extension("csv").display().to_string()).unwrap();
+        let mut expected = Vec::new();
+        for source in sources {
+            for row in csv::Reader::from_path(source).unwrap().deserialize::<BTreeMap<String, String>>() {
+                expected.push(row.unwrap());
+            }
+        }
+        let file = std::fs::File::open(out.path().join(&name)).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), expected.len(), "{name:?}");
+        for (row, expected) in rows.iter().zip(&expected) {
+            for (column, field) in row.get_column_iter() {
+                let text = expected.get(column).map_or("", String::as_str);
+                let whole = ["seed", "step", "episode", "episodes", "agent_index", "length", "iteration"];
+                match field {
+                    Field::Null => assert_eq!(text, "", "{column}"),
+                    Field::Str(s) => assert!(s == text && ["agent", "env"].contains(&column.as_str())),
+                    Field::Long(i) => assert!(i.to_string() == text && whole.contains(&column.as_str())),
+                    Field::Bool(b) => assert!(b.to_string() == text && column.ends_with("ated")),
+                    Field::Double(x) => {
+                        assert_eq!(x.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{column}")
+                    }
+                    other => panic!("{column}: {other}"),
+                }
+                cells += 1;
+            }
+        }
+    }
+    assert_eq!(cells, 15 * 10 + 6 * 7 + 7 * 14 + 6 * 6);
+    std::fs::write(folder.path().join("zzz/eval.csv"), "agent,env,seed,step\nppo,E,zero,5\n").unwrap();
+    let error = format!("{:#}", parquet::parquet(&paths).unwrap_err());
+    assert!(
+        error.contains("line 2, column 'seed'") && error.contains("'zero' is not a whole number"),
+        "{error}"
+    );
+}

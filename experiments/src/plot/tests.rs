@@ -599,3 +599,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn cells_written_after_the_last_collection_are_read_instead_of_it() {
+    use std::time::{Duration, SystemTime};
+
+    let collected = EVAL.to_owned() + &rows("ppo", 0, &[(0, 1.0)]);
+    let more = |seed| EVAL.to_owned() + &rows("ppo", seed, &[(0, 2.0), (5, 3.0)]);
+    let folder = folder(&[
+        ("eval.csv", collected),
+        ("ppo/E/seed-0/eval.csv", more(0)),
+        ("ppo/E/seed-1/eval.csv", more(1)),
+        // As `steadfast export sb3 --out` may have left it.
+        ("sb3/ppo/0.monitor.csv", "#{}\nr,l,t\n1,1,1\n".to_owned()),
+    ]);
+    let now = SystemTime::now();
+    let age = |name: &str, seconds: u64| {
+        let file = std::fs::File::options().append(true).open(folder.path().join(name)).unwrap();
+        file.set_modified(now - Duration::from_secs(seconds)).unwrap();
+    };
+    let read = || {
+        let runs = read::runs(&[folder.path().to_owned()], "return_mean").unwrap();
+        runs.iter().map(|run| (run.seed, run.y.len())).collect::<Vec<_>>()
+    };
+    age("eval.csv", 10);
+    age("ppo/E/seed-0/eval.csv", 20);
+    age("ppo/E/seed-1/eval.csv", 10);
+    assert_eq!(read(), [(0, 1)]);
+    age("ppo/E/seed-1/eval.csv", 5);
+    assert_eq!(read(), [(0, 2), (1, 2)]);
+}

@@ -613,7 +613,7 @@
     }, by < 0 ? "\u2190" : "\u2192");
     const facts = [
       ["status", run.status === "unknown" ? null : badge(run.status)],
-      ["steps", known(run.steps) && run.steps !== run.step ? `${steps(run.step)} of ${steps(run.steps)}` : steps(run.step)],
+      ["steps", known(run.steps) && run.status !== "done" && run.steps !== run.step ? `${steps(run.step)} of ${steps(run.steps)}` : steps(run.step)],
       ["last return", figures(last(run))], ["computing", known(run.wall_s) ? duration(run.wall_s) : null],
       ["ran with", run.origin],
     ].filter(fact => fact[1]);

@@ -63,7 +63,8 @@ fn file_of(column: &str) -> &'static str {
 /// Reads `column` of every run under `paths`, sorted by environment, agent and seed.
 ///
 /// A path is a CSV file, or a folder: a run, a collected suite, or anything above run folders. A folder that
-/// holds the file itself is taken by it, and its subfolders are not searched.
+/// holds the file itself is taken by it, and its subfolders are not searched, unless one of theirs was written later: then
+/// the sweep has gone on since it was collected.
 ///
 /// # Errors
 /// A path without such a file; a file that cannot be read, is empty, cut off or of another schema; a row
@@ -101,9 +102,24 @@ pub fn files(path: &Path, name: &str) -> Result<Vec<PathBuf>> {
 fn walk(folder: &Path, name: &str, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     let file = folder.join(name);
     if file.is_file() {
-        found.push(file);
+        let mut cells = Vec::new();
+        search(folder, name, depth, &mut cells)?;
+        // What was exported into this folder is no cell.
+        cells.retain(|cell| cell.ends_with(name));
+        let time = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+        let collected = time(&file);
+        if cells.iter().any(|cell| time(cell) > collected) {
+            found.append(&mut cells);
+        } else {
+            found.push(file);
+        }
         return Ok(());
     }
+    search(folder, name, depth, found)
+}
+
+/// The files below a folder.
+fn search(folder: &Path, name: &str, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries = folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))?;
     let mut children = Vec::new();
     for entry in entries {

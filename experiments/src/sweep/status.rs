@@ -104,6 +104,8 @@ pub struct CellStatus {
     pub heartbeat_s: Option<f64>,
     /// Why it failed or diverged.
     pub reason: Option<String>,
+    /// What went wrong in the training, and what to try.
+    pub warnings: Vec<String>,
 }
 
 /// The states in the order of a summary.
@@ -131,6 +133,7 @@ fn one(index: usize, cell: &RunSettings, sweep: &Path) -> Result<CellStatus> {
         pid: None,
         heartbeat_s: None,
         reason: None,
+        warnings: Vec::new(),
     };
     let place = cell_dir(sweep, cell);
     let part = claim::parts(&place).into_iter().next();
@@ -141,6 +144,7 @@ fn one(index: usize, cell: &RunSettings, sweep: &Path) -> Result<CellStatus> {
         State::Complete(result) => {
             row.state = if result.status == Status::Diverged { "diverged" } else { "done" };
             (row.step, row.return_mean, row.reason) = (Some(result.step), result.return_mean, result.reason);
+            row.warnings = result.warnings;
         }
         State::Running(lease) => {
             row.state = "running";
@@ -175,7 +179,10 @@ pub fn is_over(rows: &[CellStatus]) -> bool {
     rows.iter().all(|row| ["done", "diverged"].contains(&row.state))
 }
 
-/// A line with the numbers, then one for each cell that runs, failed, diverged or stopped.
+/// Cells whose warnings a status shows.
+const WARNED: usize = 10;
+
+/// A line with the numbers, then one for each cell that runs, failed, diverged or stopped, then warnings.
 pub fn text(rows: &[CellStatus]) -> String {
     let count = |state: &str| rows.iter().filter(|row| row.state == state).count();
     let counts: Vec<String> = STATES.iter().map(|state| format!("{} {state}", count(state))).collect();
@@ -201,6 +208,17 @@ pub fn text(rows: &[CellStatus]) -> String {
             text += "\n";
         }
     }
+    let warned: Vec<_> = rows.iter().filter(|row| !row.warnings.is_empty()).collect();
+    for row in warned.iter().take(WARNED) {
+        for warning in &row.warnings {
+            let CellStatus { index, agent, env, seed, .. } = row;
+            text += &format!(" warning  {index:>4}  {agent} {env} seed-{seed}: {warning}\n");
+        }
+    }
+    if warned.len() > WARNED {
+        let more = warned.len() - WARNED;
+        text += &format!(" warnings of {more} more cells: `--json` and `steadfast report` have them all\n");
+    }
     text
 }
 
@@ -215,5 +233,45 @@ pub fn concerns(cell: &RunSettings, state: &State) -> Option<String> {
         State::Failed(failure) => Some(format!("{name} failed: {}", failure.reason)),
         State::Stopped => Some(format!("{name} is unfinished")),
         State::Missing => Some(format!("{name} is missing")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(index: usize, state: &'static str, warnings: &[&str]) -> CellStatus {
+        CellStatus {
+            index,
+            agent: "ppo".to_owned(),
+            env: "E".to_owned(),
+            seed: index as u64,
+            state,
+            step: Some(10),
+            steps: 10,
+            return_mean: Some(1.5),
+            host: None,
+            pid: None,
+            heartbeat_s: None,
+            reason: None,
+            warnings: warnings.iter().map(|w| (*w).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_status_shows_warnings_of_some_cells_and_counts_the_rest() {
+        let quiet = [row(0, "done", &[]), row(1, "stopped", &[])];
+        assert_eq!(
+            text(&quiet),
+            "1 done, 0 diverged, 0 running, 0 failed, 1 stopped, 0 missing of 2\n stopped     1  ppo E seed-1, step 10 of \
+             10, return 1.50\n"
+        );
+        let rows: Vec<_> =
+            (0..12).map(|i| row(i, "done", &["entropy gone; raise entropy_coef"][..i.min(1)])).collect();
+        let shown = text(&rows);
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(lines.len(), 1 + WARNED + 1);
+        assert_eq!(lines[1], " warning     1  ppo E seed-1: entropy gone; raise entropy_coef");
+        assert!(lines[11].starts_with(" warnings of 1 more cells"), "{shown}");
     }
 }
