@@ -26,6 +26,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("hyperbolic-control", include_str!("../suites/hyperbolic-control.toml")),
     ("hyperbolic-stability", include_str!("../suites/hyperbolic-stability.toml")),
     ("hyperbolic-dial", include_str!("../suites/hyperbolic-dial.toml")),
+    ("hyperbolic-levels", include_str!("../suites/hyperbolic-levels.toml")),
     ("spread", include_str!("../suites/spread.toml")),
     ("uav", include_str!("../suites/uav.toml")),
     ("smoke", include_str!("../suites/smoke.toml")),
