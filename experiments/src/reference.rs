@@ -122,6 +122,32 @@ fn off_policy_presets_hold_their_thresholds() {
     }
 }
 
+/// Of every seed: the unregularised ball has larger gradients and leaves the clip range more often than the Euclidean arm, that
+/// one more than Hyper++.
+#[test]
+fn the_unregularised_ball_is_the_least_stable() {
+    let mut found: BTreeMap<(String, &str), BTreeMap<String, Vec<f64>>> = BTreeMap::new();
+    let mut reader = csv::Reader::from_path(folder("hyperbolic/stability/train.csv")).unwrap();
+    for row in reader.deserialize() {
+        let row: BTreeMap<String, String> = row.unwrap();
+        for column in ["grad_norm", "clip_fraction"] {
+            let runs = found.entry((row["agent"].clone(), column)).or_default();
+            runs.entry(row["seed"].clone()).or_default().push(row[column].parse().unwrap());
+        }
+    }
+    for column in ["grad_norm", "clip_fraction"] {
+        let of = |agent: &str| {
+            let runs = &found[&(agent.to_owned(), column)];
+            assert_eq!(runs.len(), 5, "{agent}");
+            runs.values().map(|values| mean(values).unwrap()).collect::<Vec<f64>>()
+        };
+        let least = |agent: &str| of(agent).into_iter().fold(f64::INFINITY, f64::min);
+        let most = |agent: &str| of(agent).into_iter().fold(0.0, f64::max);
+        assert!(least("hyper") > most("euclidean"), "{column}");
+        assert!(least("euclidean") > most("hyperpp"), "{column}");
+    }
+}
+
 /// Mean return of the exact finite-horizon optimum over the evaluation episodes of a seed.
 fn optimum(seed: u64, episodes: usize) -> f64 {
     let make = steadfast_envs::entry("DoubleIntegrator").unwrap().make;
