@@ -117,7 +117,8 @@ pub fn at_least(key: &str, value: usize, low: usize) -> Result<(), BuildError> {
 /// # Errors
 /// Names the key and the range.
 pub fn size(key: &str, value: usize, high: usize) -> Result<(), BuildError> {
-    within(key, value as f64, 1.0, high as f64)
+    at_least(key, value, 1)?;
+    if value <= high { Ok(()) } else { Err(bad(key, format!("must be at most {high}, got {value}"))) }
 }
 
 /// Checks the widths of hidden layers.

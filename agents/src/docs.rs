@@ -6,6 +6,7 @@ const SHARED: &[(&str, &str)] = &[
     ("Net", include_str!("core/policy.rs")),
     ("Representation", include_str!("core/trunk.rs")),
     ("OffPolicy", include_str!("core/off_policy.rs")),
+    ("Settings", include_str!("core/central.rs")),
     ("TrustRegion", include_str!("core/trust_region.rs")),
     ("Clipped", include_str!("core/joint.rs")),
 ];

@@ -277,7 +277,7 @@ impl Dqn {
             self.replay.push(&Transition {
                 obs: &self.obs[i * o..(i + 1) * o],
                 action: &self.actions[i..=i],
-                reward: envs.rewards()[i] as f32,
+                rewards: &[envs.rewards()[i] as f32],
                 next_obs: &after[i * o..(i + 1) * o],
                 terminated: terminated || truncated && c.time_limit == TimeLimit::Terminal,
             });

@@ -7,20 +7,22 @@
 //!
 //! For k = 0, 1, … K−1:
 //!
-//! 1. All players act with their π_old for T steps in N environments; the critic watches the graph of the task: who hears
-//!    whom, what nodes and edges show, and all observations.
+//! 1. All players act with their π_old for T steps in N environments, each on what it remembers of its own observations since
+//!    the episode began; the critic watches the graph of the task: who hears whom, what nodes and edges show, and all
+//!    observations.
 //! 2. Passing messages that attention weighs, and remembering what it has heard since the episode began, it values the
 //!    state for each player, V_i; each estimates its advantages Â_i and returns R_i (GAE).
-//! 3. Each player finds a step π̂_i of TRPO on E[r_i Â_i] within E[KL(π_i,old ‖ π̂_i)] ≤ δ.
+//! 3. Each player finds a step π̂_i of TRPO on E[r_i Â_i] within E[KL(π_i,old ‖ π̂_i)] ≤ δ; gradient and Fisher matrix go back
+//!    through the time of the rollout.
 //! 4. The meta-game: each keeps π_i,old or takes π̂_i, and is paid U_i(s) = E[(Π_{j: s_j = 1} r̂_j − 1) Â_i]. ρ: its equilibrium.
 //!    Aggregate θ̄_i = θ_i + ρ_i (θ̂_i − θ_i), as far as nobody regrets it.
 //! 5. Each replies with a step within its trust region to the others' aggregated policies.
 //! 6. Fit V to the R_i, back through the time of the rollout.
 //!
 //! Deviations: see above. Ablations are presets: `no-graph` (a network on the central state in the place of the graph),
-//! `no-recurrence`, `no-attention` (messages weigh the same) and `no-meta-game` (line 3 alone); the regulariser by the
-//! deviation of the rates belongs to the task (option `reward=std` of `uav-bs`, and `std_weight`). Outputs of actors
-//! are not normalised by layer, and attention has no penalty on its logits.
+//! `no-recurrence` (neither critic nor policies remember), `no-attention` (messages weigh the same) and `no-meta-game` (line 3
+//! alone); the regulariser by the deviation of the rates belongs to the task (option `reward=std` of `uav-bs`, and
+//! `std_weight`). Outputs of actors are not normalised by layer, and attention has no penalty on its logits.
 
 use serde::{Deserialize, Serialize};
 use steadfast_envs::rng::{self, Purpose};
@@ -46,6 +48,8 @@ pub struct Config {
     pub meta_game: bool,
     /// c: products of ratios in payoffs are clipped to [1/c, c].
     pub payoff_clip: f64,
+    /// Whether policies remember their episodes: an encoder and a gated recurrent unit in the place of the first hidden layer.
+    pub recurrent_actor: bool,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "flattened: its fields are documented")]
     pub region: TrustRegion,
@@ -61,6 +65,7 @@ impl Default for Config {
             reward: Reward::Own,
             meta_game: true,
             payoff_clip: 3.0,
+            recurrent_actor: true,
             region: TrustRegion::default(),
             on_policy: OnPolicy::default(),
         }
@@ -83,7 +88,12 @@ impl GaMatr {
     pub fn new(config: Config, setup: &Setup) -> Result<Self, BuildError> {
         config.region.validate()?;
         within("payoff_clip", config.payoff_clip, 1.0, f64::INFINITY)?;
-        let plan = Plan { view: config.critic, reward: config.reward, share: false };
+        let plan = Plan {
+            view: config.critic,
+            reward: config.reward,
+            share: false,
+            recurrent: config.recurrent_actor,
+        };
         let core = Joint::new(config.on_policy.clone(), plan, setup)?;
         let (_, critic_adams) = core.optimizers(config.region.adam_epsilon);
         Ok(Self { config, core, critic_adams, order_rng: rng::stream(setup.seed, Purpose::Minibatch, 1) })
@@ -147,6 +157,10 @@ impl Agent for GaMatr {
 
     fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
         self.core.pick(seen, how, actions, rng);
+    }
+
+    fn memory_len(&self) -> usize {
+        self.core.memory_len()
     }
 
     fn save(&self) -> State {

@@ -62,7 +62,7 @@ impl Happo {
     /// When an option is out of range or the agent cannot act in the task.
     pub fn new(config: Config, setup: &Setup) -> Result<Self, BuildError> {
         config.clipped.validate()?;
-        let plan = Plan { view: View::Central, reward: Reward::Team, share: false };
+        let plan = Plan { view: View::Central, reward: Reward::Team, share: false, recurrent: false };
         let core = Joint::new(config.on_policy.clone(), plan, setup)?;
         let (policy_adams, critic_adams) = core.optimizers(config.clipped.adam_epsilon);
         let order_rng = rng::stream(setup.seed, Purpose::Minibatch, 1);

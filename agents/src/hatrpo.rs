@@ -33,6 +33,8 @@ use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 pub struct Config {
     /// Players step in an order that is drawn anew for each iteration (paper); otherwise always in the order of the task.
     pub random_order: bool,
+    /// Whether policies remember their episodes: an encoder and a gated recurrent unit in the place of the first hidden layer.
+    pub recurrent_actor: bool,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "flattened: its fields are documented")]
     pub region: TrustRegion,
@@ -43,7 +45,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { random_order: true, region: TrustRegion::default(), on_policy: OnPolicy::default() }
+        Self {
+            random_order: true,
+            recurrent_actor: false,
+            region: TrustRegion::default(),
+            on_policy: OnPolicy::default(),
+        }
     }
 }
 
@@ -62,7 +69,12 @@ impl Hatrpo {
     /// When an option is out of range or the agent cannot act in the task.
     pub fn new(config: Config, setup: &Setup) -> Result<Self, BuildError> {
         config.region.validate()?;
-        let plan = Plan { view: View::Central, reward: Reward::Team, share: false };
+        let plan = Plan {
+            view: View::Central,
+            reward: Reward::Team,
+            share: false,
+            recurrent: config.recurrent_actor,
+        };
         let core = Joint::new(config.on_policy.clone(), plan, setup)?;
         let (_, critic_adams) = core.optimizers(config.region.adam_epsilon);
         Ok(Self { config, core, critic_adams, order_rng: rng::stream(setup.seed, Purpose::Minibatch, 1) })
@@ -118,6 +130,10 @@ impl Agent for Hatrpo {
 
     fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
         self.core.pick(seen, how, actions, rng);
+    }
+
+    fn memory_len(&self) -> usize {
+        self.core.memory_len()
     }
 
     fn save(&self) -> State {

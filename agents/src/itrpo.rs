@@ -31,6 +31,8 @@ pub struct Config {
     pub critic: View,
     /// What a player is paid: its `own` rewards, or the mean of the `team`.
     pub reward: Reward,
+    /// Whether policies remember their episodes: an encoder and a gated recurrent unit in the place of the first hidden layer.
+    pub recurrent_actor: bool,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "flattened: its fields are documented")]
     pub region: TrustRegion,
@@ -44,6 +46,7 @@ impl Default for Config {
         Self {
             critic: View::Local,
             reward: Reward::Own,
+            recurrent_actor: false,
             region: TrustRegion::default(),
             on_policy: OnPolicy::default(),
         }
@@ -64,7 +67,12 @@ impl Itrpo {
     /// When an option is out of range or the agent cannot act in the task.
     pub fn new(config: Config, setup: &Setup) -> Result<Self, BuildError> {
         config.region.validate()?;
-        let plan = Plan { view: config.critic, reward: config.reward, share: false };
+        let plan = Plan {
+            view: config.critic,
+            reward: config.reward,
+            share: false,
+            recurrent: config.recurrent_actor,
+        };
         let core = Joint::new(config.on_policy.clone(), plan, setup)?;
         let (_, critic_adams) = core.optimizers(config.region.adam_epsilon);
         Ok(Self { config, core, critic_adams })
@@ -105,6 +113,10 @@ impl Agent for Itrpo {
 
     fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
         self.core.pick(seen, how, actions, rng);
+    }
+
+    fn memory_len(&self) -> usize {
+        self.core.memory_len()
     }
 
     fn save(&self) -> State {

@@ -15,6 +15,7 @@ pub mod hatrpo;
 pub mod hyperpp;
 pub mod ippo;
 pub mod itrpo;
+pub mod maddpg;
 pub mod mappo;
 pub mod matrl;
 pub mod mdpo;
@@ -302,6 +303,7 @@ pub const REGISTRY: &[Entry] = &[
     entry!(happo, Happo),
     entry!(matrl, Matrl),
     entry!(ga_matr, GaMatr),
+    entry!(maddpg, Maddpg),
 ];
 
 /// The registered agent of that name.

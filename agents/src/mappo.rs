@@ -51,7 +51,12 @@ impl Mappo {
     /// When an option is out of range or the agent cannot act in the task.
     pub fn new(config: Config, setup: &Setup) -> Result<Self, BuildError> {
         config.clipped.validate()?;
-        let plan = Plan { view: View::Central, reward: Reward::Team, share: config.share_parameters };
+        let plan = Plan {
+            view: View::Central,
+            reward: Reward::Team,
+            share: config.share_parameters,
+            recurrent: false,
+        };
         let core = Joint::new(config.on_policy.clone(), plan, setup)?;
         let (policy_adams, critic_adams) = core.optimizers(config.clipped.adam_epsilon);
         Ok(Self { config, core, policy_adams, critic_adams })

@@ -44,6 +44,8 @@ pub struct Config {
     pub payoff_clip: f64,
     /// Whether players reply to the others' aggregated steps (line 5); otherwise they take the aggregated ones.
     pub reply: bool,
+    /// Whether policies remember their episodes: an encoder and a gated recurrent unit in the place of the first hidden layer.
+    pub recurrent_actor: bool,
     #[serde(flatten)]
     #[allow(missing_docs, reason = "flattened: its fields are documented")]
     pub region: TrustRegion,
@@ -59,6 +61,7 @@ impl Default for Config {
             reward: Reward::Own,
             payoff_clip: 3.0,
             reply: true,
+            recurrent_actor: false,
             region: TrustRegion::default(),
             on_policy: OnPolicy::default(),
         }
@@ -81,7 +84,12 @@ impl Matrl {
     pub fn new(config: Config, setup: &Setup) -> Result<Self, BuildError> {
         config.region.validate()?;
         within("payoff_clip", config.payoff_clip, 1.0, f64::INFINITY)?;
-        let plan = Plan { view: config.critic, reward: config.reward, share: false };
+        let plan = Plan {
+            view: config.critic,
+            reward: config.reward,
+            share: false,
+            recurrent: config.recurrent_actor,
+        };
         let core = Joint::new(config.on_policy.clone(), plan, setup)?;
         let (_, critic_adams) = core.optimizers(config.region.adam_epsilon);
         Ok(Self { config, core, critic_adams, order_rng: rng::stream(setup.seed, Purpose::Minibatch, 1) })
@@ -147,6 +155,10 @@ impl Agent for Matrl {
 
     fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
         self.core.pick(seen, how, actions, rng);
+    }
+
+    fn memory_len(&self) -> usize {
+        self.core.memory_len()
     }
 
     fn save(&self) -> State {

@@ -82,7 +82,7 @@ fn agents_without_tensors_refuse_other_devices() {
     for entry in learners().filter(|e| !on_tensors(e)) {
         let task = steadfast_envs::make("particle/spread").unwrap();
         let device = Device::cpu_tensors();
-        let setup = Setup { spec: task.spec(), seed: 0, total_steps: 10_000, device };
+        let setup = Setup { spec: task.spec(), seed: 0, total_steps: 1_000_000, device };
         let error = (entry.build)(&options(entry, ""), &setup).err().unwrap().to_string();
         assert!(error.contains("--device cpu"), "{}: {error}", entry.name);
     }

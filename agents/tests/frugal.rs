@@ -44,6 +44,9 @@ static ALLOCATOR: Counting = Counting;
 /// Allocations of an iteration once buffers have grown, with its finished episodes.
 fn allocations(entry: &Entry, env: &str, horizon: usize, epochs: usize) -> (u64, u64) {
     let own = match entry.name {
+        "maddpg" => format!(
+            "updates = {epochs}\nbuffer = 10_000\nminibatch = 32\nlearning_starts = 64\ntrain_every = 4"
+        ),
         _ if is_off_policy(entry) => {
             format!("updates = {epochs}\nbuffer = 10_000\nminibatch = 32\nlearning_starts = 64")
         }

@@ -73,20 +73,19 @@ fn trust_region_agents_with_one_player_are_trpo() {
         for agent in ["itrpo", "hatrpo", "matrl"] {
             assert!(after_three(agent, env, settings) == trpo, "{agent} on {env}");
         }
-        assert!(
-            after_three("ga_matr", env, &format!("{settings}\ncritic = 'central'")) == trpo,
-            "ga_matr on {env}"
-        );
+        let own = "critic = 'central'\nrecurrent_actor = false";
+        assert!(after_three("ga_matr", env, &format!("{settings}\n{own}")) == trpo, "ga_matr on {env}");
         let other = after_three("hatrpo", env, &settings.replace("fisher_every = 3", "fisher_every = 2"));
         assert!(other != trpo, "{env}: the settings count");
     }
 }
 
-/// Its step is MATRL's; with the same critic, too, it is MATRL.
+/// Its step is MATRL's; with the same critic and policies, too, it is MATRL.
 #[test]
 fn ga_matr_without_its_critic_is_matrl() {
     let settings = "num_envs = 3\nhorizon = 70\nhidden = [16]\ncritic_minibatch = 32\ncritic = 'central'";
     let matrl = after_three("matrl", "particle/spread", settings);
+    let settings = &format!("{settings}\nrecurrent_actor = false");
     assert!(after_three("ga_matr", "particle/spread", settings) == matrl);
     assert!(matrl.1.iter().all(|m| m.nash_weight.is_some() && m.exploitability.is_some()));
     let alone = after_three("ga_matr", "particle/spread", &format!("{settings}\nmeta_game = false"));

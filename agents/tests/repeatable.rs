@@ -26,9 +26,12 @@ fn everything_on(entry: &Entry) -> Table {
     }
     if is_off_policy(entry) {
         // A buffer that is overwritten, and a copy of the old policy in the middle of an iteration.
-        let own = if entry.name == "mdpo_off" { "m = 100\ncritic = 'v-network'" } else { "" };
-        let replay =
-            "buffer = 500\nminibatch = 16\nlearning_starts = 100\nnoise_correlation = 0.5\ntrain_every = 7";
+        let own = match entry.name {
+            "mdpo_off" => "m = 100\ncritic = 'v-network'\nnoise_correlation = 0.5",
+            "maddpg" => "",
+            _ => "noise_correlation = 0.5",
+        };
+        let replay = "buffer = 500\nminibatch = 16\nlearning_starts = 100\ntrain_every = 7";
         return options(entry, &format!("{own}\n{replay}\nhidden = [8]\nnum_envs = 4\nhorizon = 60"));
     }
     let learning = "normalize_obs = true\nnormalize_reward = true\nnoise_correlation = 0.5\nhidden = [8]";

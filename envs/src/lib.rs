@@ -462,6 +462,11 @@ pub const REGISTRY: &[Entry] = &[
         probe::Coordination::default(),
         "two agents name the index shown, together; best return 8"
     ),
+    entry!(
+        "probe/recall",
+        probe::Recall::default(),
+        "name a cue after three steps; best return 1, ½ without memory"
+    ),
     entry!("probe/endless", probe::Endless::default(), "reward 1 for ever, cut short; value 1/(1 - gamma)"),
 ];
 

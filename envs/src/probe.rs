@@ -12,6 +12,7 @@
 //! | `probe/multi-discrete` | 8 | log-probabilities not added over the parts of an action, parts mixed up |
 //! | `probe/two-step` | 1 | credit: advantages, returns and Q-targets that do not reach one step back |
 //! | `probe/coordination` | 8 | several agents: rows or actions of one given to another |
+//! | `probe/recall` | 1 | a memory lost, or carried from one episode into the next; ½ without one |
 //! | `probe/endless` | 10 | time limits taken for terminations: the value must be 1/(1 − γ) |
 
 use rand::RngExt as _;
@@ -27,6 +28,8 @@ pub const BANDIT_MEANS: [f64; 4] = [0.0, 0.5, 1.0, -1.0];
 pub const BANDIT_NOISE: f64 = 0.5;
 /// Best action of `probe/bandit-continuous`.
 pub const BANDIT_TARGET: f64 = 0.6;
+/// Steps of an episode of `probe/recall`.
+pub const RECALL_STEPS: usize = 4;
 /// Steps after which `probe/endless` is cut short.
 pub const ENDLESS_STEPS: usize = 10;
 
@@ -38,7 +41,7 @@ pub fn optimal_return(id: &str) -> Option<f64> {
         "probe/identity-discrete" | "probe/multi-discrete" | "probe/coordination" => {
             Some(IDENTITY_STEPS as f64)
         }
-        "probe/two-step" => Some(1.0),
+        "probe/two-step" | "probe/recall" => Some(1.0),
         "probe/endless" => Some(ENDLESS_STEPS as f64),
         _ => None,
     }
@@ -334,6 +337,62 @@ impl Env for Coordination {
     }
 }
 
+/// `probe/recall`: name what was shown some steps ago.
+///
+/// The first observation is (c, 0) with a cue c = ±1, the last is (0, 1), those between are (0, 0); the action at the last
+/// of [`RECALL_STEPS`] steps is paid 1 if it is 1 after c = 1 or 0 after c = −1, and the episode terminates. An agent
+/// that remembers nothing gets ½. Not for agents without a memory.
+pub struct Recall {
+    spec: Spec,
+    /// Cue, and steps taken.
+    state: [f64; 2],
+}
+
+impl Default for Recall {
+    fn default() -> Self {
+        let obs = Space::Box { low: vec![-1.0, 0.0], high: vec![1.0, 1.0] };
+        let spec = Spec::single("probe/recall", obs, Space::Discrete(2), Some(RECALL_STEPS + 1));
+        Self { spec: Spec { reward_range: (0.0, 1.0), ..spec }, state: [1.0, 0.0] }
+    }
+}
+
+impl Recall {
+    fn show(&self, obs: &mut [f32]) {
+        let [cue, time] = self.state;
+        obs[0] = if time == 0.0 { cue as f32 } else { 0.0 };
+        obs[1] = f32::from(u8::from(time + 1.0 == RECALL_STEPS as f64));
+    }
+}
+
+impl Env for Recall {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn reset(&mut self, rng: &mut Rng, obs: &mut [f32]) {
+        self.state = [if rng.random() { 1.0 } else { -1.0 }, 0.0];
+        self.show(obs);
+    }
+
+    fn step(&mut self, action: &[f64], _: &mut Rng, obs: &mut [f32], reward: &mut [f64]) -> bool {
+        let [cue, time] = self.state;
+        let last = time + 1.0 == RECALL_STEPS as f64;
+        reward[0] = if last && (action[0] > 0.5) == (cue > 0.0) { 1.0 } else { 0.0 };
+        self.state[1] += 1.0;
+        self.show(obs);
+        last
+    }
+
+    fn save(&self, state: &mut State) {
+        state.put_f64("state", &self.state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<(), StateError> {
+        self.state = state.f64_array("state")?;
+        Ok(())
+    }
+}
+
 /// `probe/endless`: reward 1 for ever, but cut short after [`ENDLESS_STEPS`] steps.
 ///
 /// The observation is uniform in ±1 and means nothing. The value of every state is [`endless_value`].
@@ -410,7 +469,8 @@ mod tests {
             ("probe/coordination", |obs| vec![argmax(&obs[..3]), argmax(&obs[3..])]),
             ("probe/endless", |_| vec![0.0]),
         ];
-        assert_eq!(REGISTRY.iter().filter(|e| e.id.starts_with("probe/")).count(), best.len());
+        // No policy of observations alone is best in `recall`.
+        assert_eq!(REGISTRY.iter().filter(|e| e.id.starts_with("probe/")).count(), best.len() + 1);
         for (id, act) in best {
             let (mean, optimum) = (mean_return(id, act), optimal_return(id).unwrap());
             // Only the bandits are noisy: five standard errors.
@@ -430,6 +490,7 @@ mod tests {
         assert!((mean_return("probe/coordination", |_| vec![1.0, 1.0]) - 16.0 / 3.0).abs() < 0.1);
         assert_eq!(mean_return("probe/coordination", |_| vec![1.0, 0.0]), 0.0);
         assert!((mean_return("probe/bandit", |_| vec![3.0]) + 1.0).abs() < 0.05);
+        assert!((mean_return("probe/recall", |_| vec![1.0]) - 0.5).abs() < 0.05);
     }
 
     #[test]
@@ -444,6 +505,24 @@ mod tests {
             assert_eq!((obs, reward), ([1.0, 1.0], [0.0]));
             assert!(env.step(&[second], &mut rng, &mut obs, &mut reward));
             assert_eq!(reward, [1.0]);
+        }
+    }
+
+    #[test]
+    fn who_remembers_the_cue_is_paid() {
+        let mut env = Recall::default();
+        let mut rng = stream(0, Purpose::Check, 0);
+        let (mut obs, mut reward) = ([0.0; 2], [0.0]);
+        for episode in 0..20 {
+            env.reset(&mut rng, &mut obs);
+            let (cue, right) = (obs[0], episode % 3 > 0);
+            let action = if (cue > 0.0) == right { 1.0 } else { 0.0 };
+            for t in 1..RECALL_STEPS {
+                assert!(!env.step(&[action], &mut rng, &mut obs, &mut reward));
+                assert_eq!((obs[0], obs[1] == 1.0, reward[0]), (0.0, t + 1 == RECALL_STEPS, 0.0));
+            }
+            assert!(env.step(&[action], &mut rng, &mut obs, &mut reward));
+            assert_eq!(reward[0] == 1.0, right);
         }
     }
 

@@ -418,6 +418,8 @@ fn update(show: &mut Show) -> Result<()> {
             value_old: numbers(minibatch),
             advantage: numbers(minibatch),
             ret: numbers(minibatch),
+            starts: Vec::new(),
+            memory: Vec::new(),
         });
         let (policy_loss, value_loss) =
             (ClippedSurrogate { clip: 0.2, entropy: 0.0 }, SquaredError { clip: 0.0, weight: 0.5 });
@@ -461,14 +463,13 @@ fn shared_update(show: &mut Show) -> Result<()> {
             let chosen = (0..minibatch).map(|i| (i % actions) as f32).collect();
             let mut rows = Rows::Host(HostRows {
                 obs: numbers(minibatch * obs_len),
-                masks: Vec::new(),
                 actions: chosen,
                 old: numbers(minibatch * actions),
-                log_std_old: Vec::new(),
                 log_prob_old: vec![-1.4; minibatch],
                 value_old: numbers(minibatch),
                 advantage: numbers(minibatch),
                 ret: numbers(minibatch),
+                ..HostRows::default()
             });
             let loss = ClippedSurrogate { clip: 0.2, entropy: 0.0 };
             Ok(move || {
@@ -511,7 +512,7 @@ fn sac_update(show: &mut Show) -> Result<()> {
         core.replay_mut().push(&Transition {
             obs,
             action,
-            reward: obs[0],
+            rewards: &obs[..1],
             next_obs: obs,
             terminated: i % 100 == 0,
         });
@@ -550,7 +551,7 @@ fn replay_checkpoint(show: &mut Show) -> Result<()> {
             let i = (replay.stored() % 1000) as usize * OBS;
             let obs = &obs[i..i + OBS];
             let action = &obs[..ACTIONS];
-            replay.push(&Transition { obs, action, reward: obs[0], next_obs: obs, terminated: false });
+            replay.push(&Transition { obs, action, rewards: &obs[..1], next_obs: obs, terminated: false });
         }
     };
     let row = (2 * OBS + ACTIONS + 2) * size_of::<f32>();

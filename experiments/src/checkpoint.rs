@@ -198,7 +198,7 @@ mod tests {
     fn push(replay: &mut Replay, upto: u64) {
         while replay.stored() < upto {
             let x = [replay.stored() as f32];
-            replay.push(&Transition { obs: &x, action: &x, reward: x[0], next_obs: &x, terminated: false });
+            replay.push(&Transition { obs: &x, action: &x, rewards: &x, next_obs: &x, terminated: false });
         }
     }
 

@@ -24,6 +24,7 @@ const PRESETS: &[(&str, &str)] = &[
     ("happo", include_str!("../presets/happo.toml")),
     ("matrl", include_str!("../presets/matrl.toml")),
     ("ga_matr", include_str!("../presets/ga_matr.toml")),
+    ("maddpg", include_str!("../presets/maddpg.toml")),
     ("hyperpp", include_str!("../presets/hyperpp.toml")),
     ("dqn", include_str!("../presets/dqn.toml")),
 ];

@@ -29,6 +29,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("hyperbolic-levels", include_str!("../suites/hyperbolic-levels.toml")),
     ("spread", include_str!("../suites/spread.toml")),
     ("uav", include_str!("../suites/uav.toml")),
+    ("uav-ablation", include_str!("../suites/uav-ablation.toml")),
     ("smoke", include_str!("../suites/smoke.toml")),
 ];
 
@@ -74,6 +75,8 @@ pub struct SuiteAgent {
     pub preset: String,
     /// The environments that it is for; all of the suite by default.
     pub envs: Option<Vec<String>>,
+    /// Environment steps of its training; the environments' by default.
+    pub steps: Option<u64>,
     /// Options that override the preset.
     #[serde(default)]
     pub set: Table,
@@ -222,7 +225,7 @@ impl Suite {
                         preset: agent.preset.clone(),
                         env: env.id.clone(),
                         seed: 0,
-                        steps: overrides.steps.unwrap_or(env.steps),
+                        steps: overrides.steps.or(agent.steps).unwrap_or(env.steps),
                         evaluations: self.evaluations,
                         eval_episodes: self.eval_episodes,
                         final_episodes: self.final_episodes,
@@ -313,6 +316,19 @@ mod tests {
         assert_eq!((second["size"].as_str(), second["levels"].as_str()), ("4", "test"));
         let error = parse("x", &text.replace("levels", "levelz")).unwrap().cells(&overrides).unwrap_err();
         assert!(format!("{error:#}").contains("levelz"), "{error:#}");
+    }
+
+    #[test]
+    fn an_agent_may_take_its_own_steps() {
+        let text = "title = 't'\nseeds = '1'\n[[agents]]\nname = 'trpo'\n[[agents]]\nname = 'ppo'\nsteps = 20_000\n\
+                    [[envs]]\nid = 'Pendulum-v1'\nsteps = 9000\n";
+        let overrides = Overrides { device: "cpu".into(), ..Overrides::default() };
+        let suite = parse("x", text).unwrap();
+        let steps = |overrides: &Overrides| -> Vec<u64> {
+            suite.cells(overrides).unwrap().iter().map(|cell| cell.steps).collect()
+        };
+        assert_eq!(steps(&overrides), [20_000, 9000]);
+        assert_eq!(steps(&Overrides { steps: Some(500_000), ..overrides }), [500_000, 500_000]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use steadfast_envs::Rng;
 use super::density::Row;
 use super::device::Device;
 use super::dist::Dist;
+use super::recurrent::Past;
 use super::weights::apart;
 
 /// One batch of experience; B = T·N, time-major.
@@ -48,6 +49,41 @@ pub struct HostRows {
     pub advantage: Vec<f32>,
     /// R = Â + V_old, `[B]`.
     pub ret: Vec<f32>,
+    /// Whether an episode begins here, `[B]`, and what was remembered before the first step, `[N, W]`; empty where nothing
+    /// remembers.
+    pub starts: Vec<bool>,
+    /// See `starts`.
+    pub memory: Vec<f32>,
+}
+
+impl HostRows {
+    /// The observations as a recurrent policy lives them.
+    pub fn past(&self) -> Past<'_> {
+        Past { obs: &self.obs, starts: &self.starts, memory: &self.memory }
+    }
+
+    /// Every n-th row alone, observations and masks; where something remembers `width` numbers, all steps of every n-th of
+    /// the `copies`, with their memories.
+    pub fn thinned(&self, copies: usize, every: usize, width: usize) -> Self {
+        let rows = self.advantage.len();
+        let picked = move || (0..rows).filter(move |row| (row % copies).is_multiple_of(every));
+        fn pick<X: Copy>(from: &[X], rows: usize, picked: impl Iterator<Item = usize>) -> Vec<X> {
+            let len = from.len() / rows.max(1);
+            // One allocation, though it may be too much.
+            let mut to = Vec::with_capacity(from.len());
+            picked.for_each(|row| to.extend_from_slice(&from[row * len..(row + 1) * len]));
+            to
+        }
+        let remembering = self.memory.len().checked_div(width).unwrap_or(0);
+        let memory = pick(&self.memory, remembering, (0..remembering).step_by(every));
+        Self {
+            obs: pick(&self.obs, rows, picked()),
+            masks: pick(&self.masks, rows, picked()),
+            starts: pick(&self.starts, rows, picked()),
+            memory,
+            ..Self::default()
+        }
+    }
 }
 
 /// Rows on a device; shapes as those of [`HostRows`].

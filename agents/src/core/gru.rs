@@ -158,14 +158,14 @@ impl Gru {
         kernels::product(of_h, transposed, Start::Current, d_h, Sizes { m: rows, n, k: columns });
     }
 
-    /// Directional derivative of h' along `tangent` `[P]` and along t_h = `d_h` `[R, width]`, while x stands still, into
-    /// `d_next`, after a forward step on `x` and `h`.
+    /// Directional derivative of h' along `tangent` `[P]`, `d_x` `[R, inputs]` and `d_h` `[R, width]`, into `d_next`, after a
+    /// forward step on `x` and `h`.
     pub fn tangent(
         &self,
         (params, tangent): (&[f32], &[f32]),
         (x, h): (&[f32], &[f32]),
         step: &Step,
-        d_h: &[f32],
+        (d_x, d_h): (&[f32], &[f32]),
         room: &mut Room,
         d_next: &mut [f32],
     ) {
@@ -174,9 +174,10 @@ impl Gru {
         let Room { of_x, of_h, .. } = room;
         of_x.resize(rows * 3 * n, 0.0);
         of_h.resize(rows * 3 * n, 0.0);
-        let [_, _, u, _] = self.parts(params);
+        let [w, _, u, _] = self.parts(params);
         let [t_w, t_b, t_u, t_d] = self.parts(tangent);
         kernels::product(x, t_w, Start::Row(t_b), of_x, self.of_x(rows));
+        kernels::product(d_x, w, Start::Current, of_x, self.of_x(rows));
         kernels::product(h, t_u, Start::Row(t_d), of_h, self.of_h(rows));
         kernels::product(d_h, u, Start::Current, of_h, self.of_h(rows));
         for row in 0..rows {
@@ -230,8 +231,8 @@ pub(super) mod tests {
             let gru = Gru { inputs, width };
             let params: Vec<f32> = normals(gru.len(), 1).iter().map(|p| 0.5 * p).collect();
             let (x, h) = (normals(rows * inputs, 2), normals(rows * width, 3));
-            let (g, direction, t_h) =
-                (normals(rows * width, 4), normals(gru.len(), 5), normals(rows * width, 6));
+            let (g, direction) = (normals(rows * width, 4), normals(gru.len(), 5));
+            let (t_x, t_h) = (normals(rows * inputs, 7), normals(rows * width, 6));
             let (mut step, mut room) = (Step::default(), Room::default());
             let mut next = vec![0.0; rows * width];
             gru.forward(&params, &x, &h, &mut step, &mut next);
@@ -263,12 +264,12 @@ pub(super) mod tests {
                 close(&[d_h[i]], &[slope(&|by| all(&p, &x_, &moved(&h_, i, by)))], 1e-4);
             }
             let mut along = vec![0.0; next.len()];
-            gru.tangent((&params, &direction), (&x, &h), &step, &t_h, &mut room, &mut along);
+            gru.tangent((&params, &direction), (&x, &h), &step, (&t_x, &t_h), &mut room, &mut along);
             let at = |by: f64| {
                 let move_all = |v: &[f64], d: &[f32]| -> Vec<f64> {
                     v.iter().zip(d).map(|(v, d)| v + by * f64::from(*d)).collect()
                 };
-                all(&move_all(&p, &direction), &x_, &move_all(&h_, &t_h))
+                all(&move_all(&p, &direction), &move_all(&x_, &t_x), &move_all(&h_, &t_h))
             };
             let expected: Vec<f64> =
                 at(H).iter().zip(at(-H)).map(|(up, down)| (up - down) / (2.0 * H)).collect();

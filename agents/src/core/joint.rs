@@ -26,6 +26,7 @@ use super::normalize::{ObsNormalizer, RewardScaler};
 use super::on_policy::{CriticFit, OnPolicy, TimeLimit, head_of};
 use super::policy::{Critic, Policy};
 use super::profile::{self, Stage};
+use super::recurrent::{Memories, forget};
 use super::rollout::{advance_noise, finite_obs, finite_rewards, some_choice};
 use super::weights::{Mean, Scalar, read};
 use crate::{Acting, AgentError, BuildError, Metrics, Seen, Setup};
@@ -75,6 +76,8 @@ pub struct Plan {
     /// One policy, and one local critic, for all players; the observation is followed by the player's number as a
     /// one-hot vector.
     pub share: bool,
+    /// Policies remember their episodes. Not of shared ones, nor with minibatches of a policy's rows.
+    pub recurrent: bool,
 }
 
 /// Settings of clipped steps (PPO) of several players and of their critics.
@@ -213,6 +216,9 @@ struct Track {
     actions: Vec<f32>,
     /// Standard normal numbers of the running step, `[N, E]`.
     noise: Vec<f32>,
+    /// What its policy remembers now, and before the first step, `[N, W]`.
+    memory: Vec<f32>,
+    first_memory: Vec<f32>,
 }
 
 /// What is estimated for one player, or for all; `[T, N]` each.
@@ -272,6 +278,9 @@ pub struct Joint {
     terminated: Vec<bool>,
     truncated: Vec<bool>,
     ended: Vec<bool>,
+    /// Copies whose next step begins an episode, `[N]`, and where in the rollout one began, `[T, N]`, for policies that remember.
+    begins: Vec<bool>,
+    starts: Vec<bool>,
     scratch: Scratch,
     evaluation: RefCell<Evaluation>,
     obs_len: usize,
@@ -287,6 +296,7 @@ struct Scratch {
     own: Vec<f32>,
     rewards: Vec<f64>,
     work: Workspace,
+    memories: Memories,
 }
 
 /// Room for acting greedily.
@@ -297,6 +307,8 @@ struct Evaluation {
     masks: Vec<bool>,
     actions: Vec<f32>,
     work: Workspace,
+    memory: Vec<f32>,
+    memories: Memories,
 }
 
 impl Joint {
@@ -349,7 +361,8 @@ impl Joint {
             spec.agents.iter().zip(&players).take(if share { 1 } else { count }).enumerate()
         {
             let head = head_of(spec, agent)?;
-            policies.push(Policy::new(head, sees(player), &config.net, &mut init(2 * i), device));
+            let new = if plan.recurrent { Policy::recurrent } else { Policy::new };
+            policies.push(new(head, sees(player), &config.net, &mut init(2 * i), device));
         }
         let streams = if (plan.view, plan.reward) == (View::Central, Reward::Team) { 1 } else { count };
         let critics = match plan.view {
@@ -371,7 +384,8 @@ impl Joint {
         let track = |p: &Player| {
             let noise_len = n * policies[p.policy].head().extra_params();
             let noise = StandardNormal.sample_iter(&mut rng).take(noise_len).collect();
-            Track { noise, ..Track::default() }
+            let memory = vec![0.0; n * policies[p.policy].memory_len()];
+            Track { noise, first_memory: memory.clone(), memory, ..Track::default() }
         };
         let tracks = players.iter().map(track).collect();
         let empty = || Batch::new(Rows::Host(HostRows::default()), None);
@@ -404,6 +418,8 @@ impl Joint {
             terminated: Vec::new(),
             truncated: Vec::new(),
             ended: Vec::new(),
+            begins: vec![true; n],
+            starts: Vec::new(),
             scratch: Scratch::default(),
             evaluation: RefCell::default(),
             obs_len: spec.obs_len(),
@@ -445,7 +461,9 @@ impl Joint {
             track.obs.clear();
             track.masks.clear();
             track.actions.clear();
+            track.first_memory.clone_from(&track.memory);
         }
+        self.starts.clear();
         self.streams.iter_mut().for_each(|s| s.rewards.clear());
         [&mut self.past_states, &mut self.final_obs, &mut self.final_states].into_iter().for_each(Vec::clear);
         [&mut self.terminated, &mut self.truncated, &mut self.ended].into_iter().for_each(Vec::clear);
@@ -461,14 +479,19 @@ impl Joint {
             profile::enter(Stage::Inference);
             some_choice(envs)?;
             self.scratch.joint.resize(n * self.action_len, 0.0);
+            if self.plan.recurrent {
+                self.starts.extend_from_slice(&self.begins);
+            }
             for (player, track) in self.players.iter().zip(&mut self.tracks) {
                 let (seen, allowed) = (track.obs.len(), track.masks.len());
                 player.see(&self.obs, self.obs_len, &mut track.obs);
                 player.allow(envs.masks(), self.mask_len, &mut track.masks);
-                let Scratch { joint, own, work, .. } = &mut self.scratch;
+                let Scratch { joint, own, work, memories, .. } = &mut self.scratch;
                 own.resize(n * player.action.len(), 0.0);
                 let (obs, masks) = (&track.obs[seen..], &track.masks[allowed..]);
                 let policy = &self.policies[player.policy];
+                forget(&mut track.memory, &self.begins, policy.memory_len().max(1));
+                let obs = policy.perceive(obs, &mut track.memory, memories);
                 policy.sample(obs, masks, &track.noise, &mut self.rng, work, own);
                 track.actions.extend_from_slice(own);
                 player.put(own, joint, self.action_len);
@@ -484,6 +507,7 @@ impl Joint {
             self.observe(envs)?;
             let first = self.ended.len();
             self.ended.extend(envs.terminated().iter().zip(envs.truncated()).map(|(a, b)| *a || *b));
+            self.begins.copy_from_slice(&self.ended[first..]);
             self.terminated.extend_from_slice(envs.terminated());
             self.truncated.extend_from_slice(envs.truncated());
             for (i, (stream, scaler)) in self.streams.iter_mut().zip(&mut self.reward_scalers).enumerate() {
@@ -602,6 +626,8 @@ impl Joint {
             let rows = self.batches[player.policy].rows.host_mut();
             rows.obs.extend_from_slice(&track.obs);
             rows.masks.extend_from_slice(&track.masks);
+            rows.starts.clone_from(&self.starts);
+            rows.memory.clone_from(&track.first_memory);
             rows.actions.extend_from_slice(&track.actions);
             rows.advantage.extend_from_slice(&self.streams[i.min(self.streams.len() - 1)].advantages);
         }
@@ -713,20 +739,51 @@ impl Joint {
     }
 
     /// Joint actions `[rows, action_len]` for what is seen, picked as `how` says.
-    pub fn pick(&self, seen: &Seen, how: Acting, joint: &mut [f32], rng: &mut Rng) {
+    pub fn pick(&self, seen: &mut Seen, how: Acting, joint: &mut [f32], rng: &mut Rng) {
         let e = &mut *self.evaluation.borrow_mut();
         e.joint.clear();
         self.obs_normalizer.extend(seen.obs, &mut e.joint);
         let rows = joint.len() / self.action_len;
+        let remembered = self.memory_len();
+        let mut at = 0;
         for player in &self.players {
+            let policy = &self.policies[player.policy];
             e.obs.clear();
             e.masks.clear();
             player.see(&e.joint, self.obs_len, &mut e.obs);
             player.allow(seen.masks, self.mask_len, &mut e.masks);
             e.actions.resize(rows * player.action.len(), 0.0);
-            self.policies[player.policy].pick(&e.obs, &e.masks, how, rng, &mut e.work, &mut e.actions);
+            // Whoever remembers nothing is asked as at the start of an episode.
+            let columns = at..at + policy.memory_len();
+            at = columns.end;
+            e.memory.clear();
+            e.memory.resize(rows * columns.len(), 0.0);
+            for (own, all) in e
+                .memory
+                .chunks_exact_mut(columns.len().max(1))
+                .zip(seen.memory.chunks_exact(remembered.max(1)))
+            {
+                own.copy_from_slice(&all[columns.clone()]);
+            }
+            let obs = policy.perceive(&e.obs, &mut e.memory, &mut e.memories);
+            policy.pick(obs, &e.masks, how, rng, &mut e.work, &mut e.actions);
+            for (all, own) in seen
+                .memory
+                .chunks_exact_mut(remembered.max(1))
+                .zip(e.memory.chunks_exact(columns.len().max(1)))
+            {
+                all[columns.clone()].copy_from_slice(own);
+            }
             player.put(&e.actions, joint, self.action_len);
         }
+    }
+
+    /// Numbers that the players carry from one step of an episode to the next while they act.
+    pub fn memory_len(&self) -> usize {
+        if !self.plan.recurrent {
+            return 0;
+        }
+        self.players.iter().map(|player| self.policies[player.policy].memory_len()).sum()
     }
 
     /// `what` where there is one of them, `what.player` where there are several.
@@ -760,6 +817,12 @@ impl Joint {
         rng::save(&self.rng, "action_rng", &mut c);
         for (i, track) in self.tracks.iter().enumerate() {
             c.put_f32(&format!("noise.{i}"), &track.noise);
+            if self.plan.recurrent {
+                c.put_f32(&format!("memory.{i}"), &track.memory);
+            }
+        }
+        if self.plan.recurrent {
+            c.put_u64("begins", &self.begins.iter().map(|b| u64::from(*b)).collect::<Vec<_>>());
         }
         c.put_f32("obs", &self.obs);
         c.put_f32("states", &self.states);
@@ -795,6 +858,12 @@ impl Joint {
         self.rng = rng::load("action_rng", &c)?;
         for (i, track) in self.tracks.iter_mut().enumerate() {
             track.noise = c.f32(&format!("noise.{i}"), track.noise.len())?.to_vec();
+            if self.plan.recurrent {
+                track.memory = c.f32(&format!("memory.{i}"), track.memory.len())?.to_vec();
+            }
+        }
+        if self.plan.recurrent {
+            self.begins = c.u64("begins", self.begins.len())?.iter().map(|b| *b != 0).collect();
         }
         // Before the first step there are none.
         let (n, started) = (self.config.num_envs, c.f32("obs", 0).is_err());
@@ -849,10 +918,10 @@ mod tests {
     }
 
     const PLANS: [Plan; 4] = [
-        Plan { view: View::Local, reward: Reward::Own, share: false },
-        Plan { view: View::Local, reward: Reward::Own, share: true },
-        Plan { view: View::Central, reward: Reward::Team, share: true },
-        Plan { view: View::Central, reward: Reward::Own, share: false },
+        Plan { view: View::Local, reward: Reward::Own, share: false, recurrent: false },
+        Plan { view: View::Local, reward: Reward::Own, share: true, recurrent: false },
+        Plan { view: View::Central, reward: Reward::Team, share: true, recurrent: false },
+        Plan { view: View::Central, reward: Reward::Own, share: false, recurrent: false },
     ];
 
     /// Playing the recorded actions again gives what each player's rows hold, and advantages by their definition.
@@ -967,7 +1036,7 @@ mod tests {
                 let envs = || VecEnv::new(&make, 3, 6, Purpose::Env, 1);
                 let (mut live, mut replay) = (envs(), envs());
                 let spec = live.spec().clone();
-                let plan = Plan { view, reward: Reward::Own, share: false };
+                let plan = Plan { view, reward: Reward::Own, share: false, recurrent: false };
                 let setup = Setup { spec: &spec, seed: 2, total_steps: 10_000, device: Device::cpu() };
                 let mut joint = Joint::new(config(), plan, &setup).unwrap();
                 // Two rollouts: the second begins with the memories of the first.
@@ -1050,6 +1119,62 @@ mod tests {
         }
     }
 
+    /// Policies that remember act on what they remember since the episode began, from one rollout to the next, and learn from that.
+    #[test]
+    fn memories_are_those_of_the_running_episode() {
+        for env in ["particle/spread", "particle/speaker-listener", "probe/recall"] {
+            let plan = Plan { view: View::Central, reward: Reward::Own, share: false, recurrent: true };
+            let (mut joint, mut envs) = joint(env, plan, OnPolicy { horizon: 35, ..config() }).unwrap();
+            assert_eq!(joint.memory_len(), 8 * joint.players.len());
+            let mut own = vec![vec![0.0; 3 * 8]; joint.players.len()];
+            let (mut begins, mut episodes) = (vec![true; 3], 0);
+            for _ in 0..3 {
+                joint.collect(&mut envs).unwrap();
+                for (i, own) in own.iter_mut().enumerate() {
+                    let (policy, rows) = (&joint.policies[i], joint.batches[i].rows.host());
+                    assert_eq!(rows.memory, *own);
+                    let (mut room, width) = (Memories::default(), rows.obs.len() / rows.starts.len());
+                    for t in 0..35 {
+                        let starts = &rows.starts[3 * t..3 * t + 3];
+                        forget(own, starts, 8);
+                        policy.perceive(&rows.obs[3 * t * width..3 * (t + 1) * width], own, &mut room);
+                        let ended = |c: usize| joint.terminated[3 * t + c] || joint.truncated[3 * t + c];
+                        let expected: Vec<bool> = match t {
+                            0 => begins.clone(),
+                            _ => (0..3).map(|c| joint.ended[3 * (t - 1) + c]).collect(),
+                        };
+                        assert_eq!(starts, expected);
+                        episodes += (0..3).filter(|c| ended(*c)).count();
+                    }
+                    assert_eq!(*own, joint.tracks[i].memory, "{env}");
+                }
+                begins = joint.ended[3 * 34..].to_vec();
+                assert!(joint.ratios().iter().flatten().all(|r| (r - 1.0).abs() < 1e-5));
+            }
+            assert!(episodes > 3);
+            // Outside training: a row's memory is its own, and follows from its observations.
+            let (len, n) = (joint.memory_len(), joint.players.len());
+            let mut memory = vec![0.0; 3 * len];
+            let mut actions = vec![0.0; 3 * joint.action_len];
+            let mut rng = super::super::testing::rng(0);
+            let mut by_hand = vec![vec![0.0; 3 * 8]; n];
+            for _ in 0..3 {
+                let mut seen = Seen { obs: envs.obs(), masks: &[], memory: &mut memory };
+                joint.pick(&mut seen, Acting::Greedy, &mut actions, &mut rng);
+                for (i, by_hand) in by_hand.iter_mut().enumerate() {
+                    let (mut obs, mut room) = (Vec::new(), Memories::default());
+                    joint.players[i].see(envs.obs(), joint.obs_len, &mut obs);
+                    joint.policies[i].perceive(&obs, by_hand, &mut room);
+                    for copy in 0..3 {
+                        let found = &memory[copy * len + 8 * i..copy * len + 8 * (i + 1)];
+                        assert_eq!(found, &by_hand[8 * copy..8 * (copy + 1)], "{env}");
+                    }
+                }
+                envs.step(&actions);
+            }
+        }
+    }
+
     #[test]
     fn unequal_players_share_no_policy() {
         let error = joint("particle/speaker-listener", PLANS[1], config()).err().unwrap().to_string();
@@ -1069,7 +1194,7 @@ mod tests {
             }
             let mut actions = vec![9.0; 3 * 3];
             let mut rng = super::super::testing::rng(0);
-            joint.pick(&Seen::only(envs.obs()), Acting::Greedy, &mut actions, &mut rng);
+            joint.pick(&mut Seen::only(envs.obs()), Acting::Greedy, &mut actions, &mut rng);
             for (i, player) in joint.players.iter().enumerate() {
                 for copy in 0..3 {
                     let mut seen = Vec::new();

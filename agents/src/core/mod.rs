@@ -6,6 +6,7 @@
 pub mod adam;
 pub mod advantages;
 pub mod batch;
+pub mod central;
 pub mod density;
 pub mod device;
 pub mod dist;
@@ -24,6 +25,8 @@ pub mod on_policy;
 pub mod policy;
 pub mod profile;
 pub mod q_net;
+pub mod recurrent;
+pub mod relaxed;
 pub mod replay;
 pub mod rollout;
 pub mod shared;

@@ -354,7 +354,7 @@ impl ActorCritics {
             self.replay.push(&Transition {
                 obs: &self.obs[i * o..(i + 1) * o],
                 action: &self.acting.actions[i * a..(i + 1) * a],
-                reward: envs.rewards()[i] as f32,
+                rewards: &[envs.rewards()[i] as f32],
                 next_obs: &after[i * o..(i + 1) * o],
                 terminated: terminated || truncated && c.time_limit == TimeLimit::Terminal,
             });

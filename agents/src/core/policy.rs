@@ -13,6 +13,7 @@ use super::kernels;
 use super::loss::{Dual, PolicyLoss, Sample, SquaredError, ValueLoss};
 use super::mlp::slices::Workspace;
 use super::mlp::{Activation, Init, Mlp, Pass};
+use super::recurrent::{Memories, Past, Recurrence};
 use super::trust_region::dot;
 use super::weights::{Direction, Scalar, Vector, Weights, apart};
 use crate::Acting;
@@ -36,9 +37,11 @@ impl Default for Net {
     }
 }
 
-/// A policy network with its action distribution. Parameters: the network's, then the log-stds.
+/// A policy network with its action distribution. Parameters: the network's, those of what remembers in front of it, where
+/// something does, then the log-stds.
 pub struct Policy {
     mlp: Mlp,
+    front: Option<Recurrence>,
     head: Head,
     device: Device,
     /// θ and the gradient of the loss last asked for, `[P]`.
@@ -47,6 +50,8 @@ pub struct Policy {
     host: Vec<f32>,
     std: Vec<f32>,
     work: Workspace,
+    memories: Memories,
+    d_features: Vec<f32>,
     density: Density,
 }
 
@@ -67,17 +72,42 @@ pub struct Comparison {
 impl Policy {
     /// A policy with fresh weights drawn from `rng`.
     pub fn new(head: Head, obs_len: usize, net: &Net, rng: &mut Rng, device: &Device) -> Self {
-        let mlp = Mlp::new(obs_len, &net.hidden, head.outputs(), net.activation, device);
+        Self::with_front(None, head, obs_len, &net.hidden, net, rng, device)
+    }
+
+    /// The same with an encoder and a recurrent unit in the place of the first hidden layer, on the CPU.
+    pub fn recurrent(head: Head, obs_len: usize, net: &Net, rng: &mut Rng, device: &Device) -> Self {
+        let (width, rest) = net.hidden.split_first().map_or((1, &[][..]), |(width, rest)| (*width, rest));
+        let front = Recurrence { inputs: obs_len, width };
+        Self::with_front(Some(front), head, width, rest, net, rng, device)
+    }
+
+    fn with_front(
+        front: Option<Recurrence>,
+        head: Head,
+        inputs: usize,
+        hidden: &[usize],
+        net: &Net,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Self {
+        let mlp = Mlp::new(inputs, hidden, head.outputs(), net.activation, device);
         let mut params = mlp.init(net.init, 0.01, rng);
+        if let Some(front) = front {
+            params.extend(front.init(rng));
+        }
         params.extend(std::iter::repeat_n(net.log_std_init as f32, head.extra_params()));
         let mut policy = Self {
             weights: Weights::new(params, device),
             mlp,
+            front,
             head,
             device: device.clone(),
             host: Vec::new(),
             std: Vec::new(),
             work: Workspace::default(),
+            memories: Memories::default(),
+            d_features: Vec::new(),
             density: Density::default(),
         };
         policy.refresh();
@@ -94,6 +124,28 @@ impl Policy {
         self.len() == 0
     }
 
+    /// Parameters before the log-stds.
+    fn body_len(&self) -> usize {
+        self.mlp.len() + self.front.map_or(0, Recurrence::len)
+    }
+
+    /// Numbers that it remembers of an episode, W; 0 where it remembers nothing.
+    pub fn memory_len(&self) -> usize {
+        self.front.map_or(0, |front| front.width)
+    }
+
+    /// What the network sees of the present observations `[rows, O]`: they themselves, or what is remembered after them, which
+    /// `memory` `[rows, W]` becomes.
+    pub fn perceive<'a>(&self, obs: &'a [f32], memory: &mut [f32], room: &'a mut Memories) -> &'a [f32] {
+        match self.front {
+            Some(front) => {
+                front.step(&self.host[self.mlp.len()..], obs, memory, room);
+                room.features()
+            }
+            None => obs,
+        }
+    }
+
     /// The action distribution's kind.
     pub fn head(&self) -> &Head {
         &self.head
@@ -106,19 +158,27 @@ impl Policy {
             Vector::Tensor(params) => self.host = to_host(params.clone()),
         }
         self.std.clear();
-        self.std.extend(self.host[self.mlp.len()..].iter().map(|l| l.exp()));
+        self.std.extend(self.host[self.body_len()..].iter().map(|l| l.exp()));
     }
 
     /// Mean of `loss` over `rows`; its gradient goes to [`Self::weights`].
     pub fn grad(&mut self, rows: &Rows, loss: &impl PolicyLoss) -> Scalar {
         match (&mut self.weights.params, &mut self.weights.grad, rows) {
             (Vector::Host(params), Vector::Host(grad), Rows::Host(rows)) => {
-                let len = self.mlp.len();
-                outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
-                let (outputs, d_outputs) = self.work.outputs();
+                let len = self.mlp.len() + self.front.map_or(0, Recurrence::len);
+                let (mlp, work) = (&self.mlp, &mut self.work);
+                let x = features(self.front, &params[mlp.len()..], rows.past(), &mut self.memories);
+                outputs(mlp, &self.head, params, x, &rows.masks, work);
+                let (outputs, d_outputs) = work.outputs();
                 let (log_std, d_extra) = (&params[len..], &mut grad[len..]);
                 let mean = self.density.grad(&self.head, outputs, log_std, rows, loss, d_outputs, d_extra);
-                self.mlp.vjp_slices(params, &rows.obs, &mut self.work, grad);
+                mlp.vjp_slices(params, x, work, grad);
+                if let Some(front) = self.front {
+                    let (at, d) = (mlp.len(), &mut self.d_features);
+                    d.resize(x.len(), 0.0);
+                    mlp.input_vjp_slices(params, work, d);
+                    front.backward(&params[at..], rows.past(), d, &mut self.memories, &mut grad[at..]);
+                }
                 Scalar::Host(mean)
             }
             (Vector::Tensor(_), _, Rows::Tensor(rows)) => {
@@ -139,8 +199,10 @@ impl Policy {
     pub fn compare(&mut self, rows: &Rows, clip: f64) -> Comparison {
         match (&self.weights.params, rows) {
             (Vector::Host(params), Rows::Host(rows)) => {
-                let outputs = outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
-                self.density.compare(&self.head, outputs, &params[self.mlp.len()..], rows, clip)
+                let x = features(self.front, &params[self.mlp.len()..], rows.past(), &mut self.memories);
+                let outputs = outputs(&self.mlp, &self.head, params, x, &rows.masks, &mut self.work);
+                let len = self.mlp.len() + self.front.map_or(0, Recurrence::len);
+                self.density.compare(&self.head, outputs, &params[len..], rows, clip)
             }
             (Vector::Tensor(params), Rows::Tensor(rows)) => {
                 let dist = self.dist(params, &rows.obs, rows.forbidden.as_ref());
@@ -162,9 +224,11 @@ impl Policy {
     /// π(a|s) / π_old(a|s) of each row, `[B]`, in host memory.
     pub fn ratios(&mut self, rows: &HostRows, ratios: &mut Vec<f32>) {
         let Vector::Host(params) = &self.weights.params else { apart() };
-        let outputs = outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
+        let len = self.body_len();
+        let x = features(self.front, &params[self.mlp.len()..], rows.past(), &mut self.memories);
+        let outputs = outputs(&self.mlp, &self.head, params, x, &rows.masks, &mut self.work);
         let (head, density) = (&self.head, &mut self.density);
-        density.share(head, &params[self.mlp.len()..], &rows.log_std_old);
+        density.share(head, &params[len..], &rows.log_std_old);
         let (k, a) = (head.outputs(), head.action_len());
         ratios.clear();
         ratios.extend(outputs.chunks_exact(k).enumerate().map(|(i, outputs)| {
@@ -176,24 +240,23 @@ impl Policy {
     /// Completes `rows`, which hold observations and actions, with π as π_old and the log-probabilities under it.
     pub(super) fn remember(&mut self, rows: &mut HostRows) {
         let Vector::Host(params) = &self.weights.params else { apart() };
-        let outputs = outputs(&self.mlp, &self.head, params, &rows.obs, &rows.masks, &mut self.work);
-        self.density.remember(&self.head, outputs, &params[self.mlp.len()..], rows);
+        let len = self.body_len();
+        let x = features(self.front, &params[self.mlp.len()..], rows.past(), &mut self.memories);
+        let outputs = outputs(&self.mlp, &self.head, params, x, &rows.masks, &mut self.work);
+        self.density.remember(&self.head, outputs, &params[len..], rows);
     }
 
     /// A linear map v ↦ (F + damping·I) v with F = mean over every n-th of `rows` of Jᵀ M J, the Fisher
     /// matrix of π_θ (M of the distribution, J the network's Jacobian): one tangent pass, one backward
-    /// pass, no second derivatives.
+    /// pass, no second derivatives. Of a recurrent policy, all rows of every n-th copy.
     pub fn fisher(&mut self, rows: &Rows, every: usize, damping: f64) -> Fisher<'_> {
         let at = match (&self.weights.params, rows) {
             (Vector::Host(params), Rows::Host(rows)) => {
-                let columns = rows.obs.len() / rows.advantage.len().max(1);
-                let obs: Vec<f32> =
-                    rows.obs.chunks_exact(columns).step_by(every).flatten().copied().collect();
-                let flags = self.head.mask_len().max(1);
-                let masks: Vec<bool> =
-                    rows.masks.chunks_exact(flags).step_by(every).flatten().copied().collect();
-                outputs(&self.mlp, &self.head, params, &obs, &masks, &mut self.work);
-                At::Host { obs, tangent: vec![0.0; params.len()], product: vec![0.0; params.len()] }
+                let copies = self.front.map_or(usize::MAX, |front| rows.memory.len() / front.width);
+                let picked = rows.thinned(copies, every, self.memory_len());
+                let x = features(self.front, &params[self.mlp.len()..], picked.past(), &mut self.memories);
+                outputs(&self.mlp, &self.head, params, x, &picked.masks, &mut self.work);
+                At::Host { rows: picked, tangent: vec![0.0; params.len()], product: vec![0.0; params.len()] }
             }
             (Vector::Tensor(params), Rows::Tensor(rows)) => {
                 let obs = every_row(&rows.obs, every, &self.device);
@@ -252,8 +315,11 @@ impl Policy {
     pub fn save(&self, name: &str, state: &mut State) {
         let params = self.weights.to_host();
         save_parts(&self.mlp, &params, name, state);
+        if let Some(front) = self.front {
+            front.save(&params[self.mlp.len()..], name, state);
+        }
         if self.head.extra_params() > 0 {
-            state.put_f32(&format!("{name}.log_std"), &params[self.mlp.len()..]);
+            state.put_f32(&format!("{name}.log_std"), &params[self.body_len()..]);
         }
     }
 
@@ -263,6 +329,9 @@ impl Policy {
     /// When an entry is missing or has another length.
     pub fn load(&mut self, name: &str, state: &State) -> Result<(), StateError> {
         let mut params = load_parts(&self.mlp, name, state)?;
+        if let Some(front) = self.front {
+            front.load(name, state, &mut params)?;
+        }
         if self.head.extra_params() > 0 {
             params.extend_from_slice(state.f32(&format!("{name}.log_std"), self.head.extra_params())?);
         }
@@ -332,6 +401,19 @@ fn outputs<'a>(
     outputs
 }
 
+/// What the network sees of the rows of a rollout: observations, or what is remembered after them.
+fn features<'a>(
+    front: Option<Recurrence>,
+    params: &[f32],
+    past: Past<'a>,
+    memories: &'a mut Memories,
+) -> &'a [f32] {
+    match front {
+        Some(front) => front.forward(params, past, memories),
+        None => past.obs,
+    }
+}
+
 /// Outputs `[B, K]` plus what puts some of them out of reach.
 fn reachable(outputs: Tensor<2>, forbidden: Option<&Tensor<2>>) -> Tensor<2> {
     match forbidden {
@@ -389,7 +471,7 @@ pub struct Fisher<'a> {
 /// Where the Fisher matrix is taken: what its products need of the forward pass.
 #[allow(clippy::large_enum_variant, reason = "few live at a time, and tensors are handles")]
 enum At {
-    Host { obs: Vec<f32>, tangent: Vec<f32>, product: Vec<f32> },
+    Host { rows: HostRows, tangent: Vec<f32>, product: Vec<f32> },
     Tensor { pass: Pass, dist: Dist, batch: f64 },
 }
 
@@ -397,21 +479,31 @@ impl Fisher<'_> {
     /// (F + damping·I) `v` into `out`, both `[P]` in host memory.
     pub fn product_slices(&mut self, v: &[f64], out: &mut [f64]) {
         let policy = &mut *self.policy;
-        let (At::Host { obs, tangent, product }, Vector::Host(params)) =
+        let (At::Host { rows, tangent, product }, Vector::Host(params)) =
             (&mut self.at, &policy.weights.params)
         else {
             apart()
         };
         tangent.iter_mut().zip(v).for_each(|(t, v)| *t = *v as f32);
-        let len = policy.mlp.len();
-        let work = &mut policy.work;
-        policy.mlp.jvp_slices(params, obs, tangent, work); // J v
+        let (at, len) = (policy.mlp.len(), policy.mlp.len() + policy.front.map_or(0, Recurrence::len));
+        let (work, memories, d) = (&mut policy.work, &mut policy.memories, &mut policy.d_features);
+        let past = rows.past();
+        let moved = policy.front.map(|front| {
+            front.tangent(&params[at..], past, &tangent[at..], memories, d);
+            d.as_slice()
+        });
+        let x = if policy.front.is_some() { memories.features() } else { past.obs };
+        policy.mlp.jvp_slices(params, x, moved, tangent, work); // J v
         product[len..].copy_from_slice(&tangent[len..]);
         let (outputs, d_outputs) = work.outputs();
         let batch = (outputs.len() / policy.head.outputs()) as f64;
         let (log_std, d_extra) = (&params[len..], &mut product[len..]);
         policy.density.fisher(&policy.head, outputs, log_std, d_outputs, d_extra); // M J v
-        policy.mlp.vjp_slices(params, obs, work, product); // Jᵀ M J v
+        policy.mlp.vjp_slices(params, x, work, product); // Jᵀ M J v
+        if let Some(front) = policy.front {
+            policy.mlp.input_vjp_slices(params, work, d);
+            front.backward(&params[at..], past, d, memories, &mut product[at..]);
+        }
         for ((out, f), v) in out.iter_mut().zip(product).zip(v) {
             *out = f64::from(*f) / batch + self.damping * v;
         }
@@ -942,6 +1034,86 @@ mod tests {
                 head.sample(o, &policy.std, n, &mut rng, &mut drawn[row * a..(row + 1) * a]);
             }
             assert_eq!((greedy, sampled), (best, drawn));
+        }
+    }
+
+    /// A policy that remembers, and three steps of two copies, of which each begins an episode at another time.
+    fn remembering(head: &Head) -> (Policy, Rows) {
+        let net = Net { hidden: vec![3, 4], ..Net::default() };
+        let mut policy = Policy::recurrent(head.clone(), 2, &net, &mut rng(0), &Device::cpu());
+        policy.weights.set(normals(policy.len(), 1).iter().map(|x| 0.5 * x).collect());
+        policy.refresh();
+        let mut rows = HostRows {
+            obs: normals(2 * 6, 9),
+            actions: actions(head, 6, 1),
+            advantage: normals(6, 4),
+            value_old: vec![0.0; 6],
+            ret: vec![0.0; 6],
+            starts: vec![true, false, false, false, false, true],
+            memory: normals(6, 5),
+            ..HostRows::default()
+        };
+        policy.remember(&mut rows);
+        (policy, Rows::Host(rows))
+    }
+
+    #[test]
+    fn gradients_go_back_through_what_is_remembered() {
+        const H: f32 = 5e-3;
+        for head in heads() {
+            let (mut policy, mut rows) = remembering(&head);
+            shift_log_prob_old(&mut rows, &normals(6, 7).iter().map(|x| 0.1 * x).collect::<Vec<f32>>());
+            let (_, ours) = loss_and_grad(&mut policy, &rows, &Mixed);
+            let theta = params(&policy);
+            for i in 0..policy.len() {
+                let mut at = |h: f32| {
+                    let mut moved = theta.clone();
+                    moved[i] += h;
+                    policy.weights.set(moved);
+                    loss_and_grad(&mut policy, &rows, &Mixed).0
+                };
+                let numeric = (at(H) - at(-H)) / f64::from(2.0 * H);
+                close(&[ours[i]], &[numeric], 3e-3);
+            }
+        }
+    }
+
+    #[test]
+    fn the_fisher_product_goes_through_what_is_remembered() {
+        const H: f64 = 5e-3;
+        for head in heads() {
+            let (mut policy, rows) = remembering(&head);
+            let device = Device::cpu();
+            let theta = policy.weights.params.clone();
+            let v = direction(normals(policy.len(), 3), &device);
+            let ours = product(&mut policy, &rows, 1, 0.0, &v);
+            let mut gradient = |h: f64| {
+                policy.weights.set_moved(&theta, &scalar(h, &device), &v);
+                loss_and_grad(&mut policy, &rows, &Kl).1
+            };
+            let (ahead, behind) = (gradient(H), gradient(-H));
+            let numeric: Vec<f64> =
+                ahead.iter().zip(behind).map(|(a, b)| f64::from(a - b) / (2.0 * H)).collect();
+            close(&ours, &numeric, 3e-3);
+
+            // Every second copy: the first alone.
+            policy.weights.set_moved(&theta, &scalar(0.0, &device), &v);
+            let all = rows.host();
+            let pick = |from: &[f32]| -> Vec<f32> {
+                let len = from.len() / 6;
+                from.chunks(len).step_by(2).flatten().copied().collect()
+            };
+            let mut first = HostRows {
+                obs: pick(&all.obs),
+                actions: pick(&all.actions),
+                advantage: pick(&all.advantage),
+                starts: all.starts.iter().step_by(2).copied().collect(),
+                memory: all.memory[..3].to_vec(),
+                ..HostRows::default()
+            };
+            policy.remember(&mut first);
+            let alone = product(&mut policy, &Rows::Host(first), 1, 0.0, &v);
+            close(&product(&mut policy, &rows, 2, 0.0, &v), &alone, 1e-6);
         }
     }
 

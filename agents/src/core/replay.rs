@@ -14,6 +14,7 @@ use crate::config::bad;
 pub struct Replay {
     obs_len: usize,
     action_len: usize,
+    players: usize,
     capacity: usize,
     /// Transitions stored since the run began; number i lies in slot i mod capacity.
     stored: u64,
@@ -21,7 +22,7 @@ pub struct Replay {
     obs: Vec<f32>,
     /// a as the policy gave it, `[len, A]`.
     actions: Vec<f32>,
-    /// r, `[len]`.
+    /// r of each player, `[len, M]`.
     rewards: Vec<f32>,
     /// s', `[len, O]`: of an episode that ended, its final observation.
     next_obs: Vec<f32>,
@@ -36,7 +37,7 @@ pub struct Transitions {
     pub obs: Vec<f32>,
     /// a, `[B, A]`.
     pub actions: Vec<f32>,
-    /// r, `[B]`.
+    /// r of each player, `[B, M]`.
     pub rewards: Vec<f32>,
     /// s', `[B, O]`.
     pub next_obs: Vec<f32>,
@@ -50,8 +51,8 @@ pub struct Transition<'a> {
     pub obs: &'a [f32],
     /// a, `[A]`.
     pub action: &'a [f32],
-    /// r
-    pub reward: f32,
+    /// r of each player, `[M]`.
+    pub rewards: &'a [f32],
     /// s', `[O]`.
     pub next_obs: &'a [f32],
     /// Whether the task ended the episode; a time limit does not.
@@ -59,15 +60,28 @@ pub struct Transition<'a> {
 }
 
 impl Replay {
-    /// An empty buffer for `capacity` transitions. Memory is reserved at once, and used as it fills.
+    /// An empty buffer for `capacity` transitions of a single player. Memory is reserved at once, and used as it fills.
     ///
     /// # Errors
     /// When that much memory cannot be reserved; names the option `buffer`.
     pub fn new(capacity: usize, obs_len: usize, action_len: usize) -> Result<Self, BuildError> {
+        Self::of_players(1, capacity, obs_len, action_len)
+    }
+
+    /// The same for several players, each with its own rewards; observations and actions are joint.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_players(
+        players: usize,
+        capacity: usize,
+        obs_len: usize,
+        action_len: usize,
+    ) -> Result<Self, BuildError> {
         let reserve = |columns: usize| {
             let mut array = Vec::new();
             array.try_reserve_exact(capacity.saturating_mul(columns)).map(|()| array).map_err(|_| {
-                let bytes = capacity as f64 * (2 * obs_len + action_len + 2) as f64 * 4.0;
+                let bytes = capacity as f64 * (2 * obs_len + action_len + players + 1) as f64 * 4.0;
                 bad(
                     "buffer",
                     format!("{capacity} transitions need {:.1} GB of memory; lower it", bytes / 1e9),
@@ -77,11 +91,12 @@ impl Replay {
         Ok(Self {
             obs: reserve(obs_len)?,
             actions: reserve(action_len)?,
-            rewards: reserve(1)?,
+            rewards: reserve(players)?,
             next_obs: reserve(obs_len)?,
             goes_on: reserve(1)?,
             obs_len,
             action_len,
+            players,
             capacity,
             stored: 0,
         })
@@ -113,7 +128,7 @@ impl Replay {
         let goes_on = if t.terminated { 0.0 } else { 1.0 };
         put(&mut self.obs, slot, t.obs);
         put(&mut self.actions, slot, t.action);
-        put(&mut self.rewards, slot, &[t.reward]);
+        put(&mut self.rewards, slot, t.rewards);
         put(&mut self.next_obs, slot, t.next_obs);
         put(&mut self.goes_on, slot, &[goes_on]);
         self.stored += 1;
@@ -121,17 +136,17 @@ impl Replay {
 
     /// Draws `count` transitions with replacement into `to`.
     pub fn sample(&self, count: usize, rng: &mut Rng, to: &mut Transitions) {
-        let (o, a, len) = (self.obs_len, self.action_len, self.len() as u32);
+        let (o, a, m, len) = (self.obs_len, self.action_len, self.players, self.len() as u32);
         to.obs.resize(count * o, 0.0);
         to.actions.resize(count * a, 0.0);
-        to.rewards.resize(count, 0.0);
+        to.rewards.resize(count * m, 0.0);
         to.next_obs.resize(count * o, 0.0);
         to.goes_on.resize(count, 0.0);
         for i in 0..count {
             let slot = rng.random_range(0..len) as usize;
             to.obs[i * o..(i + 1) * o].copy_from_slice(&self.obs[slot * o..(slot + 1) * o]);
             to.actions[i * a..(i + 1) * a].copy_from_slice(&self.actions[slot * a..(slot + 1) * a]);
-            to.rewards[i] = self.rewards[slot];
+            to.rewards[i * m..(i + 1) * m].copy_from_slice(&self.rewards[slot * m..(slot + 1) * m]);
             to.next_obs[i * o..(i + 1) * o].copy_from_slice(&self.next_obs[slot * o..(slot + 1) * o]);
             to.goes_on[i] = self.goes_on[slot];
         }
@@ -144,7 +159,7 @@ impl Replay {
         for (name, columns, array) in [
             ("obs", self.obs_len, &self.obs),
             ("actions", self.action_len, &self.actions),
-            ("rewards", 1, &self.rewards),
+            ("rewards", self.players, &self.rewards),
             ("next_obs", self.obs_len, &self.next_obs),
             ("goes_on", 1, &self.goes_on),
         ] {
@@ -165,7 +180,7 @@ impl Replay {
         [obs, actions, rewards, next_obs, goes_on].into_iter().for_each(Vec::clear);
         self.obs.resize(len * self.obs_len, f32::NAN);
         self.actions.resize(len * self.action_len, f32::NAN);
-        self.rewards.resize(len, f32::NAN);
+        self.rewards.resize(len * self.players, f32::NAN);
         self.next_obs.resize(len * self.obs_len, f32::NAN);
         self.goes_on.resize(len, f32::NAN);
     }
@@ -187,7 +202,7 @@ impl Replay {
         for (name, columns, array) in [
             ("obs", self.obs_len, &mut self.obs),
             ("actions", self.action_len, &mut self.actions),
-            ("rewards", 1, &mut self.rewards),
+            ("rewards", self.players, &mut self.rewards),
             ("next_obs", self.obs_len, &mut self.next_obs),
             ("goes_on", 1, &mut self.goes_on),
         ] {
@@ -223,22 +238,28 @@ mod tests {
         replay.push(&Transition {
             obs: &[x, x + 0.25],
             action: &[-x],
-            reward: 2.0 * x,
+            rewards: &[2.0 * x, x - 1.0][..replay.players],
             next_obs: &[x + 1.0, x + 1.25],
             terminated: i.is_multiple_of(3),
         });
     }
 
     fn filled(capacity: usize, count: u64) -> Replay {
-        let mut replay = Replay::new(capacity, 2, 1).unwrap();
+        filled_by(1, capacity, count)
+    }
+
+    fn filled_by(players: usize, capacity: usize, count: u64) -> Replay {
+        let mut replay = Replay::of_players(players, capacity, 2, 1).unwrap();
         (0..count).for_each(|i| push(&mut replay, i));
         replay
     }
 
     #[test]
     fn rows_stay_together_and_the_oldest_go_first() {
-        for (capacity, count) in [(50, 7), (50, 50), (50, 51), (50, 260), (1, 9)] {
-            let replay = filled(capacity, count);
+        for (players, capacity, count) in
+            [(1, 50, 7), (1, 50, 50), (2, 50, 51), (1, 50, 260), (2, 50, 260), (1, 1, 9)]
+        {
+            let replay = filled_by(players, capacity, count);
             assert_eq!(replay.len() as u64, count.min(capacity as u64));
             let (mut rng, mut drawn) = (stream(0, Purpose::Check, 0), Transitions::default());
             let mut seen = std::collections::BTreeMap::new();
@@ -247,7 +268,9 @@ mod tests {
                 for i in 0..100 {
                     let x = drawn.obs[2 * i];
                     assert_eq!(drawn.obs[2 * i + 1], x + 0.25);
-                    assert_eq!((drawn.actions[i], drawn.rewards[i]), (-x, 2.0 * x));
+                    assert_eq!(drawn.actions[i], -x);
+                    let rewards = &drawn.rewards[players * i..players * (i + 1)];
+                    assert_eq!(rewards, &[2.0 * x, x - 1.0][..players]);
                     assert_eq!(drawn.next_obs[2 * i..2 * i + 2], [x + 1.0, x + 1.25]);
                     assert_eq!(drawn.goes_on[i] == 0.0, (x as u64).is_multiple_of(3));
                     *seen.entry(x as u64).or_insert(0u32) += 1;
@@ -265,9 +288,11 @@ mod tests {
     proptest! {
         /// Pieces cut anywhere, some of them too old or from later on, give the buffer back.
         #[test]
-        fn a_buffer_comes_back_from_its_pieces(capacity in 1usize..40, count in 0u64..120, cut in 1u64..30) {
-            let replay = filled(capacity, count);
-            let mut other = Replay::new(capacity, 2, 1).unwrap();
+        fn a_buffer_comes_back_from_its_pieces(
+            players in 1usize..3, capacity in 1usize..40, count in 0u64..120, cut in 1u64..30,
+        ) {
+            let replay = filled_by(players, capacity, count);
+            let mut other = Replay::of_players(players, capacity, 2, 1).unwrap();
             other.expect(count);
             prop_assert_eq!(other.is_complete(), count == 0);
             let mut from = replay.oldest();
@@ -276,7 +301,7 @@ mod tests {
                 other.restore(&replay.piece(from, to)).unwrap();
                 from = to;
             }
-            let later = filled(1000, count + 5);
+            let later = filled_by(players, 1000, count + 5);
             other.restore(&later.piece(0, replay.oldest())).unwrap();
             other.restore(&later.piece(count, count + 5)).unwrap();
             prop_assert!(other.is_complete());

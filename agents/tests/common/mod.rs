@@ -17,14 +17,14 @@ pub fn is_off_policy(entry: &Entry) -> bool {
 
 /// Whether the agent is one for several players: its networks compute on slices alone.
 pub fn is_joint(entry: &Entry) -> bool {
-    ["ippo", "mappo", "itrpo", "hatrpo", "happo", "matrl", "ga_matr"].contains(&entry.name)
+    ["ippo", "mappo", "itrpo", "hatrpo", "happo", "matrl", "ga_matr", "maddpg"].contains(&entry.name)
 }
 
 /// Whether the agent can act in the task.
 pub fn plays(entry: &Entry, env: &str) -> bool {
     let task = make(env).unwrap();
     let setup = Setup { spec: task.spec(), seed: 0, total_steps: 1_000_000, device: Device::cpu() };
-    (entry.build)(&options(entry, if is_off_policy(entry) { "buffer = 1000" } else { "" }), &setup).is_ok()
+    (entry.build)(&options(entry, if is_off_policy(entry) { "buffer = 1500" } else { "" }), &setup).is_ok()
 }
 
 /// Whether the agent's networks compute on tensors, too.

@@ -189,7 +189,7 @@ pub fn intervals(panels: &[IntervalPanel], labels: &Labels) -> String {
 }
 
 /// Looks that the agents of the suite have in every figure.
-const KNOWN: [(&str, usize); 14] = [
+const KNOWN: [(&str, usize); 15] = [
     ("mdpo", 0),
     ("ppo", 1),
     ("trpo", 2),
@@ -204,6 +204,7 @@ const KNOWN: [(&str, usize); 14] = [
     ("itrpo", 11),
     ("happo", 12),
     ("ga_matr", 13),
+    ("maddpg", 14),
 ];
 const LOOKS: usize = COLORS.len() * DASHES.len();
 

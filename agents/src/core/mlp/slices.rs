@@ -160,8 +160,15 @@ impl Mlp {
     }
 
     /// Directional derivative of the outputs along `tangent` `[P]`, into the room of [`Workspace::outputs`],
-    /// after a forward pass on `x`.
-    pub fn jvp_slices(&self, params: &[f32], x: &[f32], tangent: &[f32], work: &mut Workspace) {
+    /// after a forward pass on `x`, which moves along `d_x` `[B, in]` or stands still.
+    pub fn jvp_slices(
+        &self,
+        params: &[f32],
+        x: &[f32],
+        d_x: Option<&[f32]>,
+        tangent: &[f32],
+        work: &mut Workspace,
+    ) {
         work.outputs();
         let Workspace { values, d_outputs, front, back, .. } = work;
         let Some(out) = self.layers.last() else { return };
@@ -178,11 +185,13 @@ impl Mlp {
                 let sizes = Sizes { m: count, n: l.outputs, k: l.inputs };
                 let bias = Start::Row(&tangent[l.bias()..l.end()]);
                 kernels::product(x, &tangent[l.offset..l.bias()], bias, d_y, sizes);
+                let weight = &params[l.offset..l.bias()];
                 if i > 0 {
-                    // The first layer's inputs do not move.
                     let d_x = &mut front[..count * l.inputs];
                     self.times_slope(x, d_x);
-                    kernels::product(d_x, &params[l.offset..l.bias()], Start::Current, d_y, sizes);
+                    kernels::product(d_x, weight, Start::Current, d_y, sizes);
+                } else if let Some(d_x) = d_x {
+                    kernels::product(&d_x[of(l.inputs)], weight, Start::Current, d_y, sizes);
                 }
                 std::mem::swap(front, back);
             }
@@ -286,7 +295,7 @@ mod tests {
                     let mut grad = vec![7.0; mlp.len()];
                     work.outputs().1.copy_from_slice(&g);
                     mlp.vjp_slices(&params, &x, &mut work, &mut grad);
-                    mlp.jvp_slices(&params, &x, &tangent, &mut work);
+                    mlp.jvp_slices(&params, &x, None, &tangent, &mut work);
                     let d_y = work.outputs().1.to_vec();
                     if rows == 0 {
                         assert!(y.is_empty() && d_y.is_empty() && grad.iter().all(|g| *g == 0.0));
@@ -320,8 +329,12 @@ mod tests {
             };
             let mut work = Workspace::default();
             close(mlp.forward_slices(&params, &x, &mut work), &at(&|_| 0.0), 1e-5);
-            mlp.jvp_slices(&params, &x, &direction, &mut work);
-            let along = |h: f64| at(&|i| h * f64::from(direction[i]));
+            let d_x = normals(x.len(), 5);
+            mlp.jvp_slices(&params, &x, Some(&d_x), &direction, &mut work);
+            let moved = |of: &[f32], by: &[f32], h: f64| -> Vec<f64> {
+                of.iter().zip(by).map(|(x, d)| f64::from(*x) + h * f64::from(*d)).collect()
+            };
+            let along = |h: f64| outputs(&mlp, &moved(&params, &direction, h), &moved(&x, &d_x, h));
             let numeric: Vec<f64> =
                 along(H).iter().zip(along(-H)).map(|(a, b)| (a - b) / (2.0 * H)).collect();
             close(work.outputs().1, &numeric, 1e-5);
