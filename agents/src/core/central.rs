@@ -20,7 +20,7 @@ use super::relaxed::{Form, Proposal, Relaxed};
 use super::replay::{Replay, Transition, Transitions};
 use super::rollout::{finite_obs, finite_rewards};
 use super::weights::{Mean, read};
-use crate::config::{at_least, bad, positive, within};
+use crate::config::{at_least, positive, replay, rollout, widths, within};
 use crate::{Acting, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Settings of actors, critics and replay.
@@ -92,27 +92,10 @@ impl Settings {
     /// # Errors
     /// Names the first key that is out of range.
     pub fn validate(&self, total_steps: u64) -> Result<(), BuildError> {
-        for (key, value) in [
-            ("num_envs", self.num_envs),
-            ("horizon", self.horizon),
-            ("train_every", self.train_every),
-            ("updates", self.updates),
-            ("minibatch", self.minibatch),
-        ] {
-            at_least(key, value, 1)?;
-        }
-        if self.minibatch > self.buffer || u32::try_from(self.buffer).is_err() {
-            let why =
-                format!("must hold a minibatch of {} and be below 2^32, got {}", self.minibatch, self.buffer);
-            return Err(bad("buffer", why));
-        }
-        if self.learning_starts as u64 >= total_steps {
-            let starts = self.learning_starts;
-            let why = format!(
-                "must be below the {total_steps} steps of the run, got {starts}: nothing would be learnt"
-            );
-            return Err(bad("learning_starts", why));
-        }
+        rollout(self.num_envs, self.horizon)?;
+        at_least("train_every", self.train_every, 1)?;
+        at_least("updates", self.updates, 1)?;
+        replay(self.minibatch, self.buffer, self.learning_starts, total_steps)?;
         within("gamma", self.gamma, 0.0, 1.0)?;
         positive("tau", self.tau)?;
         within("tau", self.tau, 0.0, 1.0)?;
@@ -120,7 +103,7 @@ impl Settings {
         positive("critic_lr", self.critic_lr)?;
         within("max_grad_norm", self.max_grad_norm, 0.0, f64::INFINITY)?;
         within("noise", self.noise, 0.0, f64::INFINITY)?;
-        self.hidden.iter().try_for_each(|size| at_least("hidden", *size, 1))
+        widths("hidden", &self.hidden)
     }
 }
 
@@ -674,7 +657,9 @@ mod tests {
         let error = with(&[("action", "hybrid")]).unwrap_err().to_string();
         assert!(error.contains("masks"), "{error}");
         for (bad, key) in [
-            (Settings { minibatch: 65, buffer: 64, ..config() }, "buffer"),
+            (Settings { minibatch: 65, buffer: 64, ..config() }, "minibatch"),
+            (Settings { hidden: vec![1 << 20, 4], ..config() }, "hidden"),
+            (Settings { horizon: usize::MAX, ..config() }, "horizon"),
             (Settings { learning_starts: 1_000_000, ..config() }, "learning_starts"),
             (Settings { tau: 0.0, ..config() }, "tau"),
         ] {
