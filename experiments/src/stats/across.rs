@@ -160,25 +160,41 @@ pub fn improvement(x: &[Vec<f64>], y: &[Vec<f64>], bootstrap: Bootstrap) -> Resu
         return Err(StatsError::Lengths(x.len(), y.len()));
     }
     let groups = [x, y].concat();
-    let pooled = groups.concat();
+    let runs: usize = x.iter().map(Vec::len).sum();
+    // The runs of each task by their score, those of y first among equals; whether a run's score exceeds that before it.
+    let (mut at_x, mut at_y) = (0, runs);
+    let sorted = x.iter().zip(y).map(|(x, y)| {
+        let of_y = y.iter().enumerate().map(|(i, score)| (at_y + i, *score));
+        let of_x = x.iter().enumerate().map(|(i, score)| (at_x + i, *score));
+        let mut sorted: Vec<(usize, f64)> = of_y.chain(of_x).collect();
+        sorted.sort_by(|a, b| a.1.partial_cmp(&b.1).unwrap_or(std::cmp::Ordering::Equal));
+        (at_x, at_y) = (at_x + x.len(), at_y + y.len());
+        let above = |i: usize| i > 0 && sorted[i].1 > sorted[i - 1].1;
+        sorted.iter().enumerate().map(|(i, (run, _))| (*run, above(i))).collect()
+    });
+    let sorted: Vec<Vec<(usize, bool)>> = sorted.collect();
+    let mut counts = vec![0; groups.iter().map(Vec::len).sum()];
     let [p] = estimates(&groups, bootstrap, |picks, sizes| {
-        let tasks = sizes.len() / 2;
-        let (mut at_x, mut at_y) = (0, sizes[..tasks].iter().sum());
-        let mut total = 0.0;
-        for task in 0..tasks {
-            let (runs_x, runs_y) = (sizes[task], sizes[tasks + task]);
+        counts.fill(0);
+        picks.iter().for_each(|run| counts[*run] += 1u64);
+        let (of_x, of_y) = sizes.split_at(sorted.len());
+        let shares = sorted.iter().zip(of_x.iter().zip(of_y)).map(|(sorted, (of_x, of_y))| {
             // Twice the Mann-Whitney statistic, in whole numbers.
-            let mut wins = 0;
-            for &a in &picks[at_x..at_x + runs_x] {
-                for &b in &picks[at_y..at_y + runs_y] {
-                    wins += u32::from(pooled[a] > pooled[b]) + u32::from(pooled[a] >= pooled[b]);
+            let (mut wins, mut below, mut equal) = (0, 0, 0);
+            for &(run, above) in sorted {
+                if above {
+                    below += equal;
+                    equal = 0;
+                }
+                if run < runs {
+                    wins += counts[run] * (2 * below + equal);
+                } else {
+                    equal += counts[run];
                 }
             }
-            total += f64::from(wins) / (2 * runs_x * runs_y) as f64;
-            at_x += runs_x;
-            at_y += runs_y;
-        }
-        [total / tasks as f64]
+            wins as f64 / (2 * of_x * of_y) as f64
+        });
+        [shares.sum::<f64>() / sorted.len() as f64]
     })?;
     Ok(p)
 }

@@ -211,3 +211,36 @@ proptest! {
         prop_assert!((found[3].value - short).abs() < 1e-12);
     }
 }
+
+proptest! {
+    /// Sorting once serves every resample: the same draws as from a look at all pairs, ties and unequal numbers of runs included.
+    #[test]
+    fn improvement_equals_a_count_over_all_pairs(
+        x in prop::collection::vec(prop::collection::vec(prop_oneof![0..4i32, -99..99i32], 2..9), 3),
+        y in prop::collection::vec(prop::collection::vec(prop_oneof![0..4i32, -99..99i32], 2..9), 3),
+        zero in prop_oneof![Just(0.0), Just(-0.0)],
+    ) {
+        let scores = |tasks: Vec<Vec<i32>>, zero: f64| -> Vec<Vec<f64>> {
+            let score = |v: i32| if v == 0 { zero } else { f64::from(v) };
+            tasks.into_iter().map(|runs| runs.into_iter().map(score).collect()).collect()
+        };
+        let (x, y) = (scores(x, zero), scores(y, 0.0));
+        let groups = [x.clone(), y.clone()].concat();
+        let pooled = groups.concat();
+        for method in [Method::Percentile, Method::Bca] {
+            let [expected] = estimates(&groups, with(method, 50), |picks, sizes| {
+                let (mut of_x, mut of_y) = picks.split_at(sizes[..3].iter().sum());
+                let mut total = 0.0;
+                for task in 0..3 {
+                    let (a, b) = (&of_x[..sizes[task]], &of_y[..sizes[3 + task]]);
+                    let pairs = a.iter().flat_map(|a| b.iter().map(|b| (pooled[*a], pooled[*b])));
+                    let wins: u32 = pairs.map(|(a, b)| u32::from(a > b) + u32::from(a >= b)).sum();
+                    total += f64::from(wins) / (2 * a.len() * b.len()) as f64;
+                    (of_x, of_y) = (&of_x[a.len()..], &of_y[b.len()..]);
+                }
+                [total / 3.0]
+            }).unwrap();
+            prop_assert_eq!(improvement(&x, &y, with(method, 50)).unwrap(), expected);
+        }
+    }
+}
