@@ -6,13 +6,19 @@
 //! sixteen strands that are joined in a fixed way; a fused multiply-add is written as one (`mul_add`) and is one
 //! everywhere, in software where a processor older than 2013 has none (right, but slow); nothing else is contracted.
 //!
-//! The matrix products reach 95 % of the multiply-add peak at the sizes of this crate (AVX-512, 64³ to 256³) and are
-//! not slower than the `gemm` crate's there; that is why they are ours. No external product has a fixed order.
+//! The matrix products reach 95 % of the multiply-add peak at the sizes of this crate (AVX-512, 64³ to 256³; about
+//! 80 Gflop/s on one core of a processor with AVX2 only) and are not slower than the `gemm` crate's there; that is why
+//! they are ours. No external product has a fixed order.
 
 /// Columns of the narrowest tile of a product.
 const NARROW: usize = 16;
 /// Columns of the tile between it and the widest, where that is wider.
 const MIDDLE: usize = 32;
+/// Columns of the narrowest tile where [`NARROW`] columns are several vectors, and its rows.
+const HALF: usize = 8;
+const TALLEST: usize = 12;
+/// Columns of B from which its rows lie so far apart that a strip of them shares a few sets of the first cache.
+const SPREAD: usize = 128;
 /// Rows of tiles that are narrower than the widest: as many sums under way as the multiply-add units can take.
 const TALL: usize = 8;
 /// Rows of B that a product takes at a time, so that they stay in the caches. Does not change a result.
@@ -237,24 +243,29 @@ fn blocked<const T: bool, const M: usize, const N: usize>(
         let b = &b[from * n..];
         let mut j = 0;
         while j + N <= n {
-            strip::<T, M, N>(a, lda, &b[j..], n, start, c, j, N, m, n, block);
+            if N <= NARROW && n >= SPREAD && m >= 4 * M {
+                panel::<T, M, N>(a, lda, &b[j..], start, c, j, N, m, n, block);
+            } else {
+                strip::<T, M, N>(a, lda, &b[j..], n, start, c, j, N, m, n, block);
+            }
             j += N;
         }
         if N > MIDDLE && j + MIDDLE <= n {
             strip::<T, TALL, MIDDLE>(a, lda, &b[j..], n, start, c, j, MIDDLE, m, n, block);
             j += MIDDLE;
         }
-        while j + NARROW <= n {
-            narrow::<T, M, N>(a, lda, &b[j..], n, start, c, j, NARROW, m, n, block);
+        while N > NARROW && j + NARROW <= n {
+            strip::<T, TALL, NARROW>(a, lda, &b[j..], n, start, c, j, NARROW, m, n, block);
             j += NARROW;
         }
-        if j < n {
-            // The columns left, side by side with zeros.
-            let mut panel = [0.0; BLOCK * NARROW];
-            for (row, from) in panel.chunks_exact_mut(NARROW).zip(b.chunks(n)).take(block) {
-                row[..n - j].copy_from_slice(&from[j..]);
-            }
-            narrow::<T, M, N>(a, lda, &panel, NARROW, start, c, j, n - j, m, n, block);
+        // The columns left.
+        let (b, width) = (&b[j..], n - j);
+        if N > NARROW && width > 0 {
+            panel::<T, TALL, NARROW>(a, lda, b, start, c, j, width, m, n, block);
+        } else if width > HALF {
+            panel::<T, M, NARROW>(a, lda, b, start, c, j, width, m, n, block);
+        } else if width > 0 {
+            panel::<T, TALLEST, HALF>(a, lda, b, start, c, j, width, m, n, block);
         }
         from += block;
         if from >= k {
@@ -263,13 +274,12 @@ fn blocked<const T: bool, const M: usize, const N: usize>(
     }
 }
 
-/// A strip of [`NARROW`] columns, in tiles that are taller than `M` rows where `N` columns are more than that.
+/// A strip of `width` columns, at most `N`, from a copy of B's: side by side, with zeros in the columns that are missing.
 #[inline(always)]
-fn narrow<const T: bool, const M: usize, const N: usize>(
+fn panel<const T: bool, const M: usize, const N: usize>(
     a: &[f32],
     lda: usize,
     b: &[f32],
-    ldb: usize,
     start: Start,
     c: &mut [f32],
     j: usize,
@@ -278,11 +288,11 @@ fn narrow<const T: bool, const M: usize, const N: usize>(
     n: usize,
     k: usize,
 ) {
-    if N > MIDDLE {
-        strip::<T, TALL, NARROW>(a, lda, b, ldb, start, c, j, width, m, n, k);
-    } else {
-        strip::<T, M, NARROW>(a, lda, b, ldb, start, c, j, width, m, n, k);
+    let mut panel = [0.0; BLOCK * NARROW];
+    for (row, from) in panel.chunks_exact_mut(N).zip(b.chunks(n)).take(k) {
+        row[..width].copy_from_slice(&from[..width]);
     }
+    strip::<T, M, N>(a, lda, &panel, N, start, c, j, width, m, n, k);
 }
 
 /// Columns j to j + `width` of the result, of which B holds `N` (those beyond `width` are not stored).
@@ -307,7 +317,7 @@ fn strip<const T: bool, const M: usize, const N: usize>(
         i += M;
     }
     // The rows left: one alone would wait for its own sums.
-    if i + 4 <= m {
+    while i + 4 <= m {
         tile::<T, 4, N>(&a[at(i)..], lda, b, ldb, start, &mut c[i * n + j..], width, j, n, k);
         i += 4;
     }
@@ -356,10 +366,11 @@ fn tile<const T: bool, const M: usize, const N: usize>(
         }
     } else {
         let rows: [&[f32]; M] = std::array::from_fn(|i| &a[i * lda..i * lda + k]);
-        for p in 0..k {
-            let y = &b[p * ldb..p * ldb + N];
+        for (p, y) in b[..(k - 1) * ldb + N].chunks(ldb).enumerate() {
+            let y = &y[..N];
             for i in 0..M {
-                let x = rows[i][p];
+                // SAFETY: k chunks, and k elements in each row. To check it M times a chunk takes longer than the sums.
+                let x = unsafe { *rows[i].get_unchecked(p) };
                 for j in 0..N {
                     sums[i][j] = x.mul_add(y[j], sums[i][j]);
                 }
