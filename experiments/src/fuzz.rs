@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rand::RngExt;
+use steadfast_agents::Replay;
+use steadfast_agents::core::replay::Transition;
 use steadfast_envs::rng::stream;
 use steadfast_envs::state::Array;
 use steadfast_envs::{Purpose, Rng, State, VecEnv};
@@ -283,13 +285,44 @@ fn checkpoints() {
             Ok(())
         };
         fuzz(&format!("checkpoint-{}", settings.agent), &files, read);
-        let contents = |bytes: &mut Vec<u8>, rng: &mut Rng| {
-            std::fs::write(&path, &*bytes).unwrap();
-            checkpoint::save(&path, &other_contents(&checkpoint::load(&path).unwrap(), rng)).unwrap();
-            *bytes = std::fs::read(&path).unwrap();
-        };
         fuzz_with(contents, &format!("state-{}", settings.agent), &files, read);
     }
+}
+
+#[test]
+fn replay_buffers() {
+    const STORED: u64 = 250;
+    let empty = || Replay::new(100, 3, 1).unwrap();
+    let mut replay = empty();
+    for i in 0..STORED {
+        let x = [i as f32; 3];
+        let terminated = i.is_multiple_of(7);
+        let t = Transition { obs: &x, action: &x[..1], rewards: &x[..1], next_obs: &x, terminated };
+        replay.push(&t);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    checkpoint::save_replay(folder.path(), &replay, 0).unwrap();
+    let files: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|file| file.unwrap())
+        .map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap()))
+        .collect();
+    let read = |path: &Path| {
+        let mut replay = empty();
+        replay.expect(STORED);
+        checkpoint::load_replay(path.parent().unwrap(), &mut replay)
+    };
+    fuzz("replay", &files, read);
+    fuzz_with(contents, "replay-contents", &files, read);
+}
+
+/// Damages what a checkpoint holds, and writes it as a sound file.
+fn contents(bytes: &mut Vec<u8>, rng: &mut Rng) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    std::fs::write(&path, &*bytes).unwrap();
+    checkpoint::save(&path, &other_contents(&checkpoint::load(&path).unwrap(), rng)).unwrap();
+    *bytes = std::fs::read(&path).unwrap();
 }
 
 /// `state` with one entry that is gone, longer, shorter, of another type, or holds other numbers.

@@ -89,6 +89,67 @@ fn a_failed_cell_is_reported_and_stops_no_other() {
 }
 
 #[test]
+fn runs_become_a_page_and_files_of_other_tools() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    for seed in ["0", "1"] {
+        succeed(folder, &train(&["--seed", seed]));
+    }
+    // A page that holds the scores of the table and needs nothing else.
+    assert_eq!(succeed(folder, &["report", "out", "--title", "Two <runs>"]), "report.html\n");
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(page.contains("<title>Two &lt;runs&gt; · steadfast</title>"));
+    assert!(page.contains("default-src 'none'"), "the browser refuses whatever is not in the page");
+    let (_, data) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    let data: serde_json::Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    assert_eq!(data["runs"].as_array().unwrap().len(), 2);
+    assert!(data["columns"].as_array().unwrap().iter().any(|column| column["name"] == "kl"));
+    refused(folder, &["report", "nowhere"], &["nowhere"]);
+    refused(folder, &["report", "out", "--out", "out"], &["out is a folder", "--out"]);
+    refused(folder, &["report", "out", "--out", "no/such/page.html"], &["no/such"]);
+
+    // Curves of a format that `plot` reads are the same curves: of evaluations, and of training episodes.
+    for (format, file) in [
+        ("sb3", "ppo/CartPole-v1_1/0.monitor.csv"),
+        ("openrlbenchmark", "openrlbenchmark.csv"),
+        ("marl-eval", "marl-eval.json"),
+        ("parquet", "eval.parquet"),
+    ] {
+        let out = succeed(folder, &["export", format, "out", "--out", format]);
+        assert!(out.ends_with(&format!(": {format}\n")), "{out}");
+        assert!(
+            folder.join(format).join(file).is_file(),
+            "{format}: {:?}",
+            files(&folder.join(format)).keys()
+        );
+    }
+    succeed(folder, &["export", "tensorboard", "out", "--out", "tensorboard"]);
+    let events = files(&folder.join("tensorboard"));
+    assert!(events.keys().all(|path| path.to_str().unwrap().contains("events.out.tfevents")), "{events:?}");
+    assert_eq!(events.len(), 2, "a file a run");
+    let returns = |path: &str| {
+        let text = fs::read_to_string(folder.join(path)).unwrap();
+        let rows = text.lines().filter(|line| !line.starts_with('#')).skip(1).map(str::to_owned);
+        rows.map(|row| row.split(',').map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    let ours = returns("out/ppo/CartPole-v1/seed-1/episodes.csv");
+    let theirs = returns("sb3/ppo/CartPole-v1_1/0.monitor.csv");
+    let number = |text: &String| text.parse::<f64>().unwrap();
+    assert!(!ours.is_empty());
+    let of =
+        |rows: &[Vec<String>], column: usize| rows.iter().map(|row| number(&row[column])).collect::<Vec<_>>();
+    let header = fs::read_to_string(folder.join("out/ppo/CartPole-v1/seed-1/episodes.csv")).unwrap();
+    let column = |name: &str| header.lines().next().unwrap().split(',').position(|h| h == name).unwrap();
+    assert_eq!(of(&ours, column("return")), of(&theirs, 0));
+    assert_eq!(of(&ours, column("length")), of(&theirs, 1));
+    for logs in ["sb3/ppo/CartPole-v1_0/0.monitor.csv", "openrlbenchmark/openrlbenchmark.csv"] {
+        succeed(folder, &["plot", logs, "--out", "theirs.svg"]);
+        assert!(fs::read_to_string(folder.join("theirs.svg")).unwrap().starts_with("<svg"));
+    }
+    refused(folder, &["export", "sb3", "nowhere"], &["nowhere", "does not exist"]);
+}
+
+#[test]
 fn a_run_can_be_trained_evaluated_summarised_and_drawn() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();

@@ -206,7 +206,7 @@ impl Replay {
             ("next_obs", self.obs_len, &mut self.next_obs),
             ("goes_on", 1, &mut self.goes_on),
         ] {
-            let values = piece.f32(name, rows * columns)?.chunks_exact(columns);
+            let values = piece.f32(name, rows.saturating_mul(columns))?.chunks_exact(columns);
             for (number, row) in (from..to).zip(values).filter(|(i, _)| (oldest..stored).contains(i)) {
                 put(array, (number % capacity) as usize, row);
             }
@@ -323,5 +323,8 @@ mod tests {
         let mut wide = Replay::new(10, 3, 1).unwrap();
         wide.expect(5);
         assert!(wide.restore(&filled(10, 5).piece(0, 5)).is_err());
+        let mut endless = filled(10, 5).piece(0, 5);
+        endless.put_u64("range", &[0, u64::MAX]);
+        assert!(filled(10, 5).restore(&endless).is_err());
     }
 }
