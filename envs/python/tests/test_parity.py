@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium_robotics import mamujoco_v1 as mamujoco
 
 import steadfast  # noqa: F401
 
@@ -20,6 +21,7 @@ MUJOCO = [
     "HumanoidStandup-v5",
     "Pusher-v5",
 ]
+SPLITS = [("HalfCheetah", "2x3"), ("HalfCheetah", "6x1"), ("Ant", "4x2"), ("Walker2d", "2x3"), ("Hopper", "3x1")]
 
 
 def pair(env_id):
@@ -84,3 +86,33 @@ def test_mujoco(env_id):
         if terminated:
             theirs.reset(seed=step)
     print(f"{env_id}: largest difference of states {worst:.1e}")
+
+
+@pytest.mark.parametrize("near", [0, 1, 2])
+@pytest.mark.parametrize("robot, parts", SPLITS)
+def test_multi_agent_mujoco(robot, parts, near):
+    """What each agent sees, does and is paid, from the states that random actions lead to."""
+    theirs = mamujoco.parallel_env(robot, parts, agent_obsk=near)
+    ours = steadfast.parallel_env(f"{robot}-v5/{parts}", near=near)
+    ours.reset(seed=0)
+    assert ours.possible_agents == theirs.possible_agents
+    for i, agent in enumerate(ours.possible_agents):
+        assert ours.observation_space(agent).shape == theirs.observation_space(agent).shape
+        assert ours.action_space(agent).shape == theirs.action_space(agent).shape
+        theirs.action_space(agent).seed(i)
+    data = theirs.single_agent_env.unwrapped.data
+    for step in range(60):
+        if step % 20 == 0:
+            theirs.reset(seed=step)
+        theirs.single_agent_env.unwrapped.set_state(data.qpos.copy(), data.qvel.copy())
+        ours.set_state({name: np.array(getattr(data, name)) for name in ("qpos", "qvel", "qacc_warmstart")})
+        actions = {agent: theirs.action_space(agent).sample() for agent in theirs.possible_agents}
+        obs, rewards, terminated, *_ = ours.step(actions)
+        expected, expected_rewards, expected_end, *_ = theirs.step(actions)
+        for agent in expected:
+            close(obs[agent], expected[agent], 1.2e-7)
+            # The cost of the action: in float32 for Gymnasium's robots and ours, in float64 here.
+            close(rewards[agent], expected_rewards[agent], 1e-6)
+            assert terminated[agent] == expected_end[agent]
+        if expected_end["agent_0"]:
+            theirs.reset(seed=step)

@@ -3,15 +3,15 @@
 //! Joints are the nodes of a graph, and those that meet in a part of the body share an edge, as in multi-agent
 //! MuJoCo. An agent sees the positions and velocities of its own joints, the positions of those up to `near`
 //! edges away, nearer ones first and equally near ones by name, and with `root` position and velocity of the
-//! torso; with `full` all positions and velocities, and its number as a one-hot vector. Horizontal positions of
-//! the torso are left out, as in the robot's own observation; rates are clipped where that clips them. All
-//! agents get the reward of the robot, whose options have their defaults. The central state is the vector of
-//! all positions and velocities of the simulation.
+//! torso; of the ant with `contacts` also the clipped contact forces on its limbs. With `full` it sees all positions
+//! and velocities, and its number as a one-hot vector. Horizontal positions of the torso are left out, as in the
+//! robot's own observation; rates of the hopper are clipped to ±10. All agents get the reward of the robot, whose
+//! options have their defaults. The central state is the vector of all positions and velocities of the simulation.
 //!
-//! Codes differ in what they let an agent see: the multi-agent trust-region papers' code shows everything
-//! (`full`), and the first multi-agent MuJoCo leaves out the torso (`root` = false). The contact forces that it
-//! adds for `Ant` are left out here; and it hands on the actions in the order of the agents where here each
-//! goes to the motor of its joint.
+//! Observations and actions are those of multi-agent MuJoCo in Gymnasium-Robotics 1.4 (`mamujoco_v1`), which the tests
+//! of the Python package step beside these. Older codes differ: the multi-agent trust-region papers' shows
+//! everything (`full`), and the first leaves out the torso (`root` = false) and hands on the actions in the order of the
+//! agents where here each goes to the motor of its joint.
 //!
 //! Source: B. Peng et al., *FACMAC: factored multi-agent centralised policy gradients*, 2021.
 
@@ -26,7 +26,9 @@ options! {
         near: Near = Near(1),
         /// Whether an agent sees the torso.
         root: bool = true,
-        /// Whether an agent sees everything, and its number.
+        /// Whether an agent of the ant sees the contact forces on its limbs.
+        contacts: bool = true,
+        /// Whether an agent sees everything but contact forces, and its number.
         full: bool = false,
     }
 }
@@ -55,6 +57,8 @@ pub struct Plan {
     pub edges: &'static [&'static [&'static str]],
     /// Joints of each agent, in the order of its action.
     pub parts: &'static [&'static [&'static str]],
+    /// Bodies whose contact forces are seen with a joint, by number.
+    pub bodies: &'static [(&'static str, &'static [usize])],
     /// Positions of the torso that are left out.
     pub hidden: usize,
     /// Bound of the rates that an agent sees.
@@ -71,7 +75,8 @@ const CHEETAH: Plan = Plan {
         &["fthigh", "fshin"],
         &["fshin", "ffoot"],
     ],
-    parts: &[&["bfoot", "bshin", "bthigh"], &["ffoot", "fshin", "fthigh"]],
+    parts: &[&["bthigh", "bshin", "bfoot"], &["fthigh", "fshin", "ffoot"]],
+    bodies: &[],
     hidden: 1,
     fastest: f64::INFINITY,
 };
@@ -81,7 +86,7 @@ pub const PLANS: [Plan; 5] = [
     CHEETAH,
     Plan {
         id: "HalfCheetah-v5/6x1",
-        parts: &[&["bfoot"], &["bshin"], &["bthigh"], &["ffoot"], &["fshin"], &["fthigh"]],
+        parts: &[&["bthigh"], &["bshin"], &["bfoot"], &["fthigh"], &["fshin"], &["ffoot"]],
         ..CHEETAH
     },
     Plan {
@@ -104,6 +109,16 @@ pub const PLANS: [Plan; 5] = [
             &["hip4", "hip1", "hip2", "hip3"],
         ],
         parts: &[&["hip1", "ankle1"], &["hip2", "ankle2"], &["hip3", "ankle3"], &["hip4", "ankle4"]],
+        bodies: &[
+            ("hip1", &[1, 2]),
+            ("ankle1", &[2, 3, 4]),
+            ("hip2", &[1, 5]),
+            ("ankle2", &[5, 6, 7]),
+            ("hip3", &[1, 8]),
+            ("ankle3", &[8, 9, 10]),
+            ("hip4", &[1, 11]),
+            ("ankle4", &[11, 12, 13]),
+        ],
         hidden: 2,
         fastest: f64::INFINITY,
     },
@@ -125,14 +140,16 @@ pub const PLANS: [Plan; 5] = [
             &["thigh", "thigh_left"],
         ],
         parts: &[&["foot", "leg", "thigh"], &["foot_left", "leg_left", "thigh_left"]],
+        bodies: &[],
         hidden: 1,
-        fastest: 10.0,
+        fastest: f64::INFINITY,
     },
     Plan {
         id: "Hopper-v5/3x1",
         joints: &[("thigh", 3), ("leg", 4), ("foot", 5)],
         edges: &[&["foot", "leg"], &["leg", "thigh"]],
         parts: &[&["thigh"], &["leg"], &["foot"]],
+        bodies: &[],
         hidden: 1,
         fastest: 10.0,
     },
@@ -158,6 +175,14 @@ impl Plan {
         ring.dedup();
         ring
     }
+
+    /// Bodies whose contact forces are seen first with that joint, where those of the joints in `before` are seen already.
+    fn touched(&self, joint: &str, before: &[&str]) -> Vec<usize> {
+        let of =
+            |joint: &str| self.bodies.iter().find(|(name, _)| *name == joint).map_or(&[][..], |(_, b)| *b);
+        let new = |body: &usize| !before.iter().any(|joint| of(joint).contains(body));
+        of(joint).iter().copied().filter(new).collect()
+    }
 }
 
 /// A robot with several agents.
@@ -167,7 +192,7 @@ pub struct Split<T, const NQ: usize, const NV: usize, const NB: usize> {
     fastest: f64,
     /// Motor of each number of the joint action.
     motors: Vec<usize>,
-    /// What each agent sees: numbers of positions, then NQ and more for velocities.
+    /// What each agent sees: numbers of positions, NQ and more for velocities, NQ + NV and more for what the robot sees.
     seen: Vec<Vec<usize>>,
     /// Whether an agent sees its number.
     numbered: bool,
@@ -192,7 +217,15 @@ impl<T: Task<NQ, NV, NB>, const NQ: usize, const NV: usize, const NB: usize> Spl
             if options.full {
                 return (plan.hidden..NQ + NV).collect();
             }
-            let own = plan.at(part, 0).into_iter().flat_map(|joint| [position(joint), velocity(joint)]);
+            let joints = plan.at(part, 0);
+            let own = joints.iter().enumerate().flat_map(|(i, joint)| {
+                let bodies = if options.contacts { plan.touched(joint, &joints[..i]) } else { Vec::new() };
+                // The robot sees the forces on all bodies after its positions and velocities; body 0 is the ground.
+                let forces = NQ + NV + NQ - plan.hidden + NV;
+                let touched =
+                    bodies.into_iter().flat_map(move |body| (0..6).map(move |i| forces + 6 * (body - 1) + i));
+                [position(joint), velocity(joint)].into_iter().chain(touched)
+            });
             let near = (1..=options.near.0).flat_map(|d| plan.at(part, d)).map(position);
             own.chain(near).chain(torso.clone().filter(|_| options.root)).collect()
         };
@@ -229,11 +262,13 @@ impl<T: Task<NQ, NV, NB>, const NQ: usize, const NV: usize, const NB: usize> Spl
 
     fn number(&self, index: usize) -> f32 {
         let sim = self.robot.sim();
-        let value = match index.checked_sub(NQ) {
-            None => sim.qpos[index],
-            Some(dof) => sim.qvel[dof].clamp(-self.fastest, self.fastest),
-        };
-        value as f32
+        if index < NQ {
+            sim.qpos[index] as f32
+        } else if index < NQ + NV {
+            sim.qvel[index - NQ].clamp(-self.fastest, self.fastest) as f32
+        } else {
+            self.obs[index - NQ - NV]
+        }
     }
 
     fn observe(&self, obs: &mut [f32]) {
@@ -358,10 +393,12 @@ mod tests {
         assert_eq!(sizes("HalfCheetah-v5/2x3", &[]), [12, 12]);
         assert_eq!(sizes("HalfCheetah-v5/2x3", &[("root", "false"), ("near", "0")]), [6, 6]);
         assert_eq!(sizes("HalfCheetah-v5/2x3", &[("full", "true")]), [19, 19]);
-        assert_eq!(sizes("HalfCheetah-v5/6x1", &[("root", "false")]), [3, 4, 4, 3, 4, 4]);
+        assert_eq!(sizes("HalfCheetah-v5/6x1", &[("root", "false")]), [4, 4, 3, 4, 4, 3]);
         assert_eq!(sizes("Hopper-v5/3x1", &[("near", "2"), ("root", "false")]), [4, 4, 4]);
-        // The torso of the ant has five positions beside x and y, and six velocities.
-        assert_eq!(sizes("Ant-v5/4x2", &[]), [4 + 3 + 11; 4]);
+        // The torso of the ant has five positions beside x and y, and six velocities; forces act on four bodies.
+        assert_eq!(sizes("Ant-v5/4x2", &[]), [4 + 3 + 11 + 4 * 6; 4]);
+        assert_eq!(sizes("Ant-v5/4x2", &[("contacts", "false")]), [4 + 3 + 11; 4]);
+        assert_eq!((ant.touched("ankle1", &[]), ant.touched("hip1", &["ankle1"])), (vec![2, 3, 4], vec![1]));
         // Everything is what the whole robot sees, and a number.
         assert_eq!(sizes("Walker2d-v5/2x3", &[("full", "true")]), [17 + 2; 2]);
     }
