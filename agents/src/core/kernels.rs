@@ -463,8 +463,8 @@ fn tanh_one(x: f32) -> f32 {
         q = q.mul_add(s, *a);
     }
     // NaN passes through `clamp`; tiny arguments are their own tanh, and keep the sign of zero. The quotient may
-    // round to just above one.
-    if x.abs() < 4e-4 { x } else { (c * p / q).clamp(-1.0, 1.0) }
+    // round to just above one. (`c`, which is x there: x would become a masked store, as above.)
+    if x.abs() < 4e-4 { c } else { (c * p / q).clamp(-1.0, 1.0) }
 }
 
 #[inline(always)]
@@ -481,8 +481,9 @@ fn relu_all(values: &mut [f32]) {
 
 #[inline(always)]
 fn relu_backward_all(values: &[f32], grad: &mut [f32]) {
+    // A factor: a choice between what is there and 0 becomes a masked store, which takes five times as long (AMD, AVX2).
     for (g, h) in grad.iter_mut().zip(values) {
-        *g = if *h > 0.0 { *g } else { 0.0 };
+        *g *= if *h > 0.0 { 1.0 } else { 0.0 };
     }
 }
 
@@ -551,16 +552,24 @@ fn adam_all(params: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], step
 
 /// `to` `[columns, rows]` becomes the transpose of `from` `[rows, columns]`.
 pub fn transpose(from: &[f32], to: &mut [f32], rows: usize, columns: usize) {
-    // Square blocks: both sides stay within a few cache lines.
-    const SIDE: usize = 16;
-    for r in (0..rows).step_by(SIDE) {
-        for c in (0..columns).step_by(SIDE) {
-            for c in c..columns.min(c + SIDE) {
-                let row = &mut to[c * rows..(c + 1) * rows];
-                for r in r..rows.min(r + SIDE) {
-                    row[r] = from[r * columns + c];
-                }
+    // Square blocks that fit into registers.
+    const SIDE: usize = 4;
+    let (whole_rows, whole_columns) = (rows / SIDE * SIDE, columns / SIDE * SIDE);
+    for r in (0..whole_rows).step_by(SIDE) {
+        for c in (0..whole_columns).step_by(SIDE) {
+            let mut block = [[0.0; SIDE]; SIDE];
+            for (i, row) in block.iter_mut().enumerate() {
+                row.copy_from_slice(&from[(r + i) * columns + c..][..SIDE]);
             }
+            for j in 0..SIDE {
+                to[(c + j) * rows + r..][..SIDE].copy_from_slice(&block.map(|row| row[j]));
+            }
+        }
+    }
+    for c in 0..columns {
+        let first = if c < whole_columns { whole_rows } else { 0 };
+        for r in first..rows {
+            to[c * rows + r] = from[r * columns + c];
         }
     }
 }
