@@ -590,7 +590,8 @@ pub fn exp(x: f32) -> f32 {
     }
     // 2ⁿ in two factors: 2¹²⁸ alone is not a number.
     let half = (n * 0.5).floor();
-    let power = |n: f32| f32::from_bits(((n as i32 + 127) as u32) << 23);
+    // The lowest bits of 1.5·2²³ + n are those of n: a cast would look at every lane alone.
+    let power = |n: f32| f32::from_bits((n + 12_582_912.0).to_bits().wrapping_sub(0x4b40_0000 - 127) << 23);
     let y = (p * r * r + r + 1.0) * power(half) * power(n - half);
     if x > 88.722_84 {
         f32::INFINITY

@@ -41,14 +41,15 @@ pub struct ValueHead {
 /// Targets of HL-Gauss by the bits of their return: epochs pass over the same returns again, and error functions are dear.
 #[derive(Clone, Debug, Default)]
 struct Memo {
-    /// The return in each slot, if there is one.
-    keys: Vec<Option<u32>>,
+    /// The bits of the return in each slot; those of a NaN where there is none.
+    keys: Vec<u32>,
     /// The shares of its target's bins, `[SLOTS, width]`.
     shares: Vec<f32>,
 }
 
 impl Memo {
     const BITS: u32 = 14;
+    const NONE: u32 = u32::MAX;
 
     /// The slot of a return. The highest bits of the product are the best mixed.
     fn slot(bits: u32) -> usize {
@@ -58,7 +59,7 @@ impl Memo {
     fn reserve(&mut self, width: usize) {
         if self.keys.is_empty() {
             let slots = 1 << Self::BITS;
-            self.keys.resize(slots, None);
+            self.keys.resize(slots, Self::NONE);
             self.shares.resize(slots * width, 0.0);
         }
     }
@@ -160,7 +161,7 @@ impl ValueHead {
         self.memo.reserve(width);
         let shares = &mut self.memo.shares[slot * width..][..self.aimed.len()];
         let target = &mut self.target[self.aimed.clone()];
-        if self.memo.keys[slot] == Some(bits) {
+        if self.memo.keys[slot] == bits {
             target.copy_from_slice(shares);
             return;
         }
@@ -174,7 +175,7 @@ impl ValueHead {
             *target = ((after - before) / total) as f32;
             before = after;
         }
-        self.memo.keys[slot] = Some(bits);
+        self.memo.keys[slot] = bits;
         shares.copy_from_slice(target);
     }
 }
@@ -226,7 +227,7 @@ mod tests {
         for _ in 0..3 {
             for ret in returns.iter().step_by(17).chain([&-20.0, &20.0, &0.0, &-0.0]) {
                 head.aim(*ret);
-                fresh.memo.keys.fill(None);
+                fresh.memo.keys.fill(Memo::NONE);
                 fresh.aim(*ret);
                 assert_eq!(head.target, fresh.target, "{ret}");
                 assert_eq!(head.aimed, fresh.aimed);

@@ -359,10 +359,12 @@ impl Mlr {
         asinh.clear();
         asinh.extend_from_slice(u);
         T::asinh_all(asinh);
-        outputs.clear();
+        outputs.resize(rows * k, T::default());
         let scale = gain / kappa.sqrt();
-        for row in asinh.chunks_exact(k) {
-            outputs.extend(row.iter().zip(&planes.norm).map(|(a, norm)| scale * *norm * *a));
+        for (y, asinh) in outputs.chunks_exact_mut(k).zip(asinh.chunks_exact(k)) {
+            for ((y, a), norm) in y.iter_mut().zip(asinh).zip(&planes.norm) {
+                *y = scale * *norm * *a;
+            }
         }
     }
 
