@@ -582,17 +582,20 @@ pub fn exp(x: f32) -> f32 {
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Cephes' `expf`.
     const P: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
-    let n = (x * std::f32::consts::LOG2_E).clamp(-126.0, 128.0).round_ties_even();
+    // 1.5·2²³ + n, where the sum is rounded to a whole number whose lowest bits are those of n: to round, and to cast, would
+    // call a function or look at every lane alone.
+    const ROUND: f32 = 12_582_912.0;
+    let rounded = (x * std::f32::consts::LOG2_E).clamp(-126.0, 128.0) + ROUND;
+    let n = rounded - ROUND;
     let r = x - n * LN2_HIGH - n * LN2_LOW;
     let mut p = P[0];
     for a in &P[1..] {
         p = p * r + a;
     }
     // 2ⁿ in two factors: 2¹²⁸ alone is not a number.
-    let half = (n * 0.5).floor();
-    // The lowest bits of 1.5·2²³ + n are those of n: a cast would look at every lane alone.
-    let power = |n: f32| f32::from_bits((n + 12_582_912.0).to_bits().wrapping_sub(0x4b40_0000 - 127) << 23);
-    let y = (p * r * r + r + 1.0) * power(half) * power(n - half);
+    let n = rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
+    let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+    let y = (p * r * r + r + 1.0) * power(n >> 1) * power(n.wrapping_sub(n >> 1));
     if x > 88.722_84 {
         f32::INFINITY
     } else if x < -87.336_54 {
