@@ -95,7 +95,7 @@ fn runs_become_a_page_and_files_of_other_tools() {
     for seed in ["0", "1"] {
         succeed(folder, &train(&["--seed", seed]));
     }
-    // A page that holds the scores of the table and needs nothing else.
+    // A page that holds the runs with their metrics and needs nothing else.
     assert_eq!(succeed(folder, &["report", "out", "--title", "Two <runs>"]), "report.html\n");
     let page = fs::read_to_string(folder.join("report.html")).unwrap();
     assert!(page.contains("<title>Two &lt;runs&gt; · steadfast</title>"));
@@ -108,7 +108,7 @@ fn runs_become_a_page_and_files_of_other_tools() {
     refused(folder, &["report", "out", "--out", "out"], &["out is a folder", "--out"]);
     refused(folder, &["report", "out", "--out", "no/such/page.html"], &["no/such"]);
 
-    // Curves of a format that `plot` reads are the same curves: of evaluations, and of training episodes.
+    // Files under the names that other tools look for.
     for (format, file) in [
         ("sb3", "ppo/CartPole-v1_1/0.monitor.csv"),
         ("openrlbenchmark", "openrlbenchmark.csv"),
@@ -127,6 +127,7 @@ fn runs_become_a_page_and_files_of_other_tools() {
     let events = files(&folder.join("tensorboard"));
     assert!(events.keys().all(|path| path.to_str().unwrap().contains("events.out.tfevents")), "{events:?}");
     assert_eq!(events.len(), 2, "a file a run");
+    // Training episodes are the same, and `plot` reads what it wrote.
     let returns = |path: &str| {
         let text = fs::read_to_string(folder.join(path)).unwrap();
         let rows = text.lines().filter(|line| !line.starts_with('#')).skip(1).map(str::to_owned);

@@ -157,7 +157,8 @@ dispatched! {
 }
 
 dispatched! {
-    /// `grad` times the derivative of the rectifier, from its values: 0 where they are 0, in place.
+    /// `grad` times the derivative of the rectifier, from its values: 0 or −0 where they are 0, in place. A gradient that
+    /// is not finite becomes NaN there.
     pub fn relu_backward(values: &[f32], grad: &mut [f32]) {
         relu_backward_all, relu_backward_all, relu_backward_all
     }
@@ -366,10 +367,11 @@ fn tile<const T: bool, const M: usize, const N: usize>(
         }
     } else {
         let rows: [&[f32]; M] = std::array::from_fn(|i| &a[i * lda..i * lda + k]);
+        assert!(N <= ldb);
         for (p, y) in b[..(k - 1) * ldb + N].chunks(ldb).enumerate() {
             let y = &y[..N];
             for i in 0..M {
-                // SAFETY: k chunks, and k elements in each row. To check it M times a chunk takes longer than the sums.
+                // SAFETY: k chunks, as N ≤ ldb, and k elements in each row. To check it M times a chunk takes longer than the sums.
                 let x = unsafe { *rows[i].get_unchecked(p) };
                 for j in 0..N {
                     sums[i][j] = x.mul_add(y[j], sums[i][j]);
@@ -463,7 +465,7 @@ fn tanh_one(x: f32) -> f32 {
         q = q.mul_add(s, *a);
     }
     // NaN passes through `clamp`; tiny arguments are their own tanh, and keep the sign of zero. The quotient may
-    // round to just above one. (`c`, which is x there: x would become a masked store, as above.)
+    // round to just above one. (`c`, which is x there: x would become a masked store, as in `relu_backward`.)
     if x.abs() < 4e-4 { c } else { (c * p / q).clamp(-1.0, 1.0) }
 }
 
