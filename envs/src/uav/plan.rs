@@ -123,8 +123,16 @@ pub fn deal(from: &[[f64; 2]], targets: &[[f64; 2]]) -> Vec<[f64; 2]> {
 
 /// A short closed tour through points: their order. Nearest neighbour, then 2-opt until nothing helps.
 pub fn tour(points: &[[f64; 2]]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(points.len());
+    tour_into(&mut order, points);
+    order
+}
+
+/// As [`tour`], written to `order`.
+pub fn tour_into(order: &mut Vec<usize>, points: &[[f64; 2]]) {
     let n = points.len();
-    let mut order: Vec<usize> = (0..n).collect();
+    order.clear();
+    order.extend(0..n);
     for i in 1..n {
         let from = points[order[i - 1]];
         let by = |a: &usize, b: &usize| {
@@ -150,7 +158,6 @@ pub fn tour(points: &[[f64; 2]]) -> Vec<usize> {
             }
         }
     }
-    order
 }
 
 /// Length of a closed tour.

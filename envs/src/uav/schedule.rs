@@ -6,13 +6,18 @@
 /// max over w of min_k Σ_t Σ_i w_ik(t) r_ik(t),   w ≥ 0,   Σ_k w_ik(t) ≤ 1
 /// ```
 ///
-/// By its dual: with prices λ of the users, a slot goes to the user of greatest λ_k r_ik(t); prices fall for
-/// who gets much and rise for who gets little, until all get the same. The maximum is softened, ever less
-/// towards the end, so that prices settle and the shares of a slot are feasible at every moment:
-/// [`Self::total`] is what they really give. (Unlike the source's, two UAVs may serve a user at once.)
+/// By its dual: with prices λ of the users, a slot goes to the user of greatest λ_k r_ik(t); after the last slot, prices
+/// fall for who gets much and rise for who gets little, until all get the same. The maximum is softened, ever less
+/// towards the end, so that prices settle and the shares of a slot are feasible at every moment: [`Self::total`] is
+/// what they really give. (Unlike the source's, two UAVs may serve a user at once.)
+///
+/// Until then the prices are the slopes of a soft minimum of the totals, so that a slot goes to whom it gains most by.
+/// Prices that even out the totals of the slots so far would make it pay best to stay in the middle of all users.
 #[derive(Clone)]
 pub struct Schedule {
     uavs: usize,
+    /// τ of the soft minimum −τ ln mean_k exp(−R_k/τ) of the totals R.
+    pub scale: f64,
     /// Efficiencies of the slots so far, `[T, M, K]`.
     pub history: Vec<f64>,
     /// Prices of the users, of mean 1.
@@ -35,9 +40,10 @@ const SOFTNESS: (f64, f64) = (0.3, 0.01);
 const ROUNDS: usize = 400;
 
 impl Schedule {
-    pub fn new(uavs: usize, users: usize, steps: usize) -> Self {
+    pub fn new(uavs: usize, users: usize, steps: usize, scale: f64) -> Self {
         Self {
             uavs,
+            scale,
             history: Vec::with_capacity(steps * uavs * users),
             prices: vec![1.0; users],
             total: vec![0.0; users],
@@ -85,17 +91,27 @@ impl Schedule {
         self.prices.iter_mut().for_each(|price| *price *= scale);
     }
 
-    /// Adds a slot at the present prices; after the `last` one all slots are shared out anew until the prices
-    /// settle.
+    /// Prices while flying.
+    fn weigh(&mut self) {
+        let least = least(&self.total);
+        for (price, total) in self.prices.iter_mut().zip(&self.total) {
+            *price = ((least - total) / self.scale).exp();
+        }
+        let scale = self.prices.len() as f64 / self.prices.iter().sum::<f64>();
+        self.prices.iter_mut().for_each(|price| *price *= scale);
+    }
+
+    /// Adds a slot at the present prices; after the `last` one all slots are shared out anew until the prices settle.
     pub fn push(&mut self, rates: impl Iterator<Item = f64>, last: bool) {
         let (first, end) = SOFTNESS;
         let slot = self.history.len() / (self.uavs * self.prices.len());
         self.history.extend(rates);
         self.add(slot, first);
-        self.reprice(first);
         if !last {
+            self.weigh();
             return;
         }
+        self.prices.fill(1.0);
         for round in 0..ROUNDS {
             let softness = first * (end / first).powf(round as f64 / (ROUNDS - 1) as f64);
             self.total.fill(0.0);
@@ -130,7 +146,7 @@ mod tests {
         let mut rng = stream(1, Purpose::Check, 0);
         for (m, k) in [(1, 6), (1, 2), (2, 6), (2, 9)] {
             for _ in 0..5 {
-                let mut schedule = Schedule::new(m, k, 200);
+                let mut schedule = Schedule::new(m, k, 200, 200.0);
                 for t in 0..200 {
                     let rates: Vec<f64> = (0..m * k).map(|_| 10.0 * rng.random::<f64>().powi(2)).collect();
                     schedule.push(rates.into_iter(), t == 199);

@@ -8,15 +8,17 @@
 //! min over k of (1/T) Σ_t r_k(t)   in bit/s/Hz
 //! ```
 //!
-//! - Action: the velocity in parts of `max_speed`; the users are chosen in hindsight, as the source chooses
-//!   them jointly with the trajectory: after the last slot all are shared out so that the minimum is greatest
-//!   (a linear programme, see `Schedule`); until then each slot is shared out at the prices of the moment. Or,
+//! - Action: the velocity in parts of `max_speed`, for `hold` slots; the users are chosen in hindsight, as the source
+//!   chooses them jointly with the trajectory: after the last slot all are shared out so that the minimum is
+//!   greatest (a linear programme, see `Schedule`); until then each slot to whom a soft minimum gains most by. Or,
 //!   `hybrid`: velocity, power, and a user (0 for nobody); of two UAVs that choose the same the nearer serves.
-//! - Reward, the same for all: the increase of the minimum, or all of it in the last slot (`terminal`); minus
-//!   `collision_cost` for a UAV nearer than `separation` to another.
+//! - Reward, the same for all: the increase of the soft minimum, and in the last slot what the minimum has more or
+//!   less than it; or all in the last slot (`terminal`). Minus `collision_cost` for a UAV nearer than `separation`
+//!   to another in a slot.
 //! - Observation: own place, time left; places of the others; of each user place, gain in dB, mean rate so far
-//!   over the bound, and its lead over the least. The central state is the joint observation. Graph: all hear
-//!   all; a node is the place and the time left, an edge the vector and the distance.
+//!   over the bound, and its lead over the least. Users by number, or in the order of a short round trip from the
+//!   nearest on (`order`). The central state is the joint observation. Graph: all hear all; a node is the place and
+//!   the time left, an edge the vector and the distance.
 //! - Start: at the centres of equal cells of the square. It need not come back, unlike the source's.
 //! - Never terminates; `steps` slots.
 //!
@@ -47,6 +49,16 @@ choice! {
     }
 }
 
+choice! {
+    /// In which order a UAV observes the users.
+    pub enum Order: "index or tour" {
+        /// By number.
+        Index = "index",
+        /// As a short round trip passes them, from the nearest on.
+        Tour = "tour",
+    }
+}
+
 options! {
     /// Options of [`Trajectory`].
     pub struct TrajectoryOptions {
@@ -58,6 +70,10 @@ options! {
         action: Control = Control::Velocity,
         /// Whether the reward comes in the last slot only.
         terminal: bool = false,
+        /// Slots that an action lasts.
+        hold: Few = Few(5),
+        /// Which users a UAV observes in which order.
+        order: Order = Order::Tour,
         /// Cost of a slot nearer than `separation` to another UAV.
         collision_cost: Scale = Scale(0.1),
         /// Side of the square, in m.
@@ -130,6 +146,8 @@ pub struct Trajectory {
     noise: f64,
     position: Vec<[f64; 2]>,
     users: Vec<[f64; 2]>,
+    /// Users in the order of a short round trip, `[K]`.
+    tour: Vec<usize>,
     /// Sums of efficiencies so far, `[K]`.
     totals: Vec<f64>,
     time: usize,
@@ -159,7 +177,7 @@ impl Trajectory {
         let spec = Spec {
             id: id.to_owned(),
             agents: (0..m).map(agent).collect(),
-            max_steps: Some(options.steps.0),
+            max_steps: Some(options.steps.0.div_ceil(options.hold.0)),
             reward_threshold: None,
             reward_range: (f64::NEG_INFINITY, f64::INFINITY),
             clips_actions: false,
@@ -173,10 +191,11 @@ impl Trajectory {
             noise: radio::watt(options.noise),
             position: vec![[0.0; 2]; m],
             users: vec![[0.0; 2]; k],
+            tour: (0..k).collect(),
             totals: vec![0.0; k],
             time: 0,
             served: vec![IDLE; m],
-            schedule: Schedule::new(m, k, options.steps.0),
+            schedule: Schedule::new(m, k, options.steps.0, options.steps.0 as f64 * bound),
             power: vec![0.0; m],
             rates: vec![0.0; k],
             gains: vec![0.0; m * k],
@@ -189,6 +208,13 @@ impl Trajectory {
 
     fn least(&self) -> f64 {
         least(&self.totals)
+    }
+
+    /// The soft minimum of the totals, −τ ln mean_k exp(−R_k/τ), where τ is what the bound leaves a user in the end.
+    fn soft(&self) -> f64 {
+        let tau = self.schedule.scale;
+        let sum: f64 = self.totals.iter().map(|total| (-total / tau).exp()).sum();
+        -tau * (sum / self.totals.len() as f64).ln()
     }
 
     /// Efficiency of a user under a UAV at the present powers, in bit/s/Hz.
@@ -205,7 +231,7 @@ impl Trajectory {
     fn share(&mut self) {
         self.power.fill(self.options.power.0);
         let (m, k) = (self.position.len(), self.users.len());
-        let mut schedule = std::mem::replace(&mut self.schedule, Schedule::new(0, 0, 0));
+        let mut schedule = std::mem::replace(&mut self.schedule, Schedule::new(0, 0, 0, 1.0));
         let last = self.time + 1 == self.options.steps.0;
         schedule.push((0..m * k).map(|link| self.efficiency(link / k, link % k)), last);
         for i in 0..m {
@@ -249,13 +275,76 @@ impl Trajectory {
             for [x_, y_] in (1..m).map(|step| self.position[(i + step) % m]) {
                 pen.numbers([(x_ - x) / half, (y_ - y) / half]);
             }
-            for (user, [x_, y_]) in self.users.iter().enumerate() {
+            let first = match self.options.order {
+                Order::Index => 0,
+                Order::Tour => {
+                    let far = |s: &usize| plan::distance([x, y], self.users[self.tour[*s]]);
+                    (0..k).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(0)
+                }
+            };
+            for s in 0..k {
+                let user = self.tour[(first + s) % k];
+                let [x_, y_] = self.users[user];
                 let gain = decibels(10.0 * self.gains[i * k + user].log10());
                 let total = self.totals[user];
                 let scale = slots * self.bound;
                 pen.numbers([(x_ - x) / half, (y_ - y) / half, gain, total / scale, (total - least) / scale]);
             }
         }
+    }
+
+    fn plan_tour(&mut self) {
+        if self.options.order == Order::Tour {
+            plan::tour_into(&mut self.tour, &self.users);
+        }
+    }
+
+    /// A slot.
+    fn fly(&mut self, action: &[f64], reward: &mut [f64]) {
+        let (m, slots) = (self.position.len(), self.options.steps.0);
+        let reach = self.options.max_speed.0 * self.options.slot.0;
+        for (p, own) in self.position.iter_mut().zip(action.chunks_exact(action.len() / m)) {
+            let speed = own[0].hypot(own[1]).max(1.0);
+            for axis in 0..2 {
+                p[axis] = (p[axis] + reach * own[axis] / speed).clamp(0.0, self.options.side.0);
+            }
+        }
+        self.survey();
+        let before = self.soft();
+        let chosen = self.options.action == Control::Hybrid;
+        if chosen {
+            self.choose(action)
+        } else {
+            self.share()
+        }
+        self.rates.fill(0.0);
+        for i in (0..m).filter(|i| self.served[*i] != IDLE) {
+            self.rates[self.served[i]] += self.efficiency(i, self.served[i]);
+        }
+        if chosen {
+            self.totals.iter_mut().zip(&self.rates).for_each(|(total, rate)| *total += rate);
+        }
+        self.time += 1;
+        let paid = match (self.options.terminal, self.time == slots) {
+            (false, false) => self.soft() - before,
+            (false, true) => self.least() - before,
+            (true, false) => 0.0,
+            (true, true) => self.least(),
+        };
+        reward.iter_mut().for_each(|reward| *reward += paid / slots as f64);
+        self.collisions = 0;
+        for i in 0..m {
+            let near = |j: usize| {
+                j != i && plan::distance(self.position[i], self.position[j]) < self.options.separation.0
+            };
+            if (0..m).any(near) {
+                reward[i] -= self.options.collision_cost.0;
+                self.collisions += 1;
+            }
+        }
+        let k = self.users.len() as f64;
+        let curves = [self.rates.iter().sum::<f64>() / k, self.least() / self.time as f64];
+        self.trail.push(&self.places, curves);
     }
 
     fn survey(&mut self) {
@@ -341,55 +430,17 @@ impl Env for Trajectory {
         self.served.fill(IDLE);
         self.power.fill(0.0);
         (self.time, self.collisions) = (0, 0);
+        self.plan_tour();
         self.survey();
         self.trail.restart(&self.places);
         self.observe(obs);
     }
 
     fn step(&mut self, action: &[f64], _: &mut Rng, obs: &mut [f32], reward: &mut [f64]) -> bool {
-        let (m, slots) = (self.position.len(), self.options.steps.0);
-        let reach = self.options.max_speed.0 * self.options.slot.0;
-        for (p, own) in self.position.iter_mut().zip(action.chunks_exact(action.len() / m)) {
-            let speed = own[0].hypot(own[1]).max(1.0);
-            for axis in 0..2 {
-                p[axis] = (p[axis] + reach * own[axis] / speed).clamp(0.0, self.options.side.0);
-            }
+        reward.fill(0.0);
+        for _ in 0..self.options.hold.0.min(self.options.steps.0 - self.time) {
+            self.fly(action, reward);
         }
-        self.survey();
-        let before = self.least();
-        let chosen = self.options.action == Control::Hybrid;
-        if chosen {
-            self.choose(action)
-        } else {
-            self.share()
-        }
-        self.rates.fill(0.0);
-        for i in (0..m).filter(|i| self.served[*i] != IDLE) {
-            self.rates[self.served[i]] += self.efficiency(i, self.served[i]);
-        }
-        if chosen {
-            self.totals.iter_mut().zip(&self.rates).for_each(|(total, rate)| *total += rate);
-        }
-        self.time += 1;
-        let paid = match (self.options.terminal, self.time == slots) {
-            (false, _) => self.least() - before,
-            (true, true) => self.least(),
-            (true, false) => 0.0,
-        };
-        reward.fill(paid / slots as f64);
-        self.collisions = 0;
-        for i in 0..m {
-            let near = |j: usize| {
-                j != i && plan::distance(self.position[i], self.position[j]) < self.options.separation.0
-            };
-            if (0..m).any(near) {
-                reward[i] -= self.options.collision_cost.0;
-                self.collisions += 1;
-            }
-        }
-        let k = self.users.len() as f64;
-        let curves = [self.rates.iter().sum::<f64>() / k, self.least() / self.time as f64];
-        self.trail.push(&self.places, curves);
         self.observe(obs);
         false
     }
@@ -436,12 +487,12 @@ impl Env for Trajectory {
             return false;
         }
         let (m, k) = (self.position.len(), self.users.len());
-        let dt = self.options.slot.0;
+        let dt = self.options.slot.0 * self.options.hold.0 as f64;
         let reach = self.options.max_speed.0 * dt;
         let shares = self.shares();
         let own = action.len() / m;
         for (i, action) in action.chunks_exact_mut(own).enumerate() {
-            let target = self.place(name, &shares[i], (self.time + 1) as f64 * dt);
+            let target = self.place(name, &shares[i], self.time as f64 * self.options.slot.0 + dt);
             let far = plan::distance(self.position[i], target);
             let speed = (far / reach).min(1.0);
             for axis in 0..2 {
@@ -474,7 +525,7 @@ impl Env for Trajectory {
         let users = state.f64("users", 2 * self.users.len())?;
         let totals = state.f64("totals", self.totals.len())?;
         let time = state.u64("time", 1)?[0] as usize;
-        let slots = if self.options.action == Control::Velocity { time } else { 0 };
+        let slots = if self.options.action == Control::Hybrid { 0 } else { time };
         let history = state.f64("history", slots * self.gains.len())?;
         let prices = state.f64("prices", self.users.len())?;
         if let Some(x) =
@@ -493,6 +544,7 @@ impl Env for Trajectory {
         self.rates.fill(0.0);
         self.served.fill(IDLE);
         self.collisions = 0;
+        self.plan_tour();
         self.survey();
         self.trail.restart(&self.places);
         Ok(())
@@ -560,6 +612,59 @@ mod tests {
         }
     }
 
+    /// Rewards before the last slot lead to where the return is: a round with stops earns more on the way than
+    /// staying in the middle, and the last slot has little to mend. (With prices that even out the totals
+    /// so far, it pays to stay.)
+    #[test]
+    fn rewards_on_the_way_prefer_what_the_return_prefers() {
+        let id = "uav-trajectory/wu2018-1";
+        let rewards = |policy: &str, seed: u64| {
+            let mut env = Trajectory::new(id, TrajectoryOptions::preset(id));
+            let mut rng = crate::rng::stream(seed, crate::rng::Purpose::Check, 0);
+            let (mut obs, mut reward, mut action) = (vec![0.0; env.spec.obs_len()], [0.0], [0.0; 2]);
+            env.reset(&mut rng, &mut obs);
+            let slots = (0..env.spec.max_steps.unwrap()).map(|_| {
+                assert!(env.comparator_action(policy, &mut rng, &mut action));
+                env.step(&action, &mut rng, &mut obs, &mut reward);
+                reward[0]
+            });
+            slots.collect::<Vec<f64>>()
+        };
+        for seed in 0..8 {
+            let (stops, middle) = (rewards("fly-hover", seed), rewards("static", seed));
+            let (last, way) = stops.split_last().unwrap();
+            let (_, still) = middle.split_last().unwrap();
+            let discounted = |r: &[f64]| r.iter().rev().fold(0.0, |sum, r| r + 0.99 * sum);
+            println!("{:.3} {:.3}, {:.3}", discounted(way), discounted(still), last);
+            assert!(discounted(way) > 1.1 * discounted(still), "seed {seed}");
+            assert!(last.abs() < 0.15 * stops.iter().sum::<f64>(), "seed {seed}: {last}");
+        }
+    }
+
+    #[test]
+    fn users_are_seen_as_a_round_trip_passes_them_from_the_nearest_on() {
+        let id = "uav-trajectory/wu2018-2";
+        let mut env = Trajectory::new(id, TrajectoryOptions::preset(id));
+        let mut rng = crate::rng::stream(3, crate::rng::Purpose::Check, 0);
+        let (k, len) = (env.users.len(), env.spec.agents[0].obs.len());
+        let (mut obs, mut reward) = (vec![0.0; env.spec.obs_len()], [0.0; 2]);
+        env.reset(&mut rng, &mut obs);
+        let shortest = plan::length(&env.users, &plan::tour(&env.users));
+        for t in 0..env.spec.max_steps.unwrap() {
+            env.step(&[0.9, 0.2, -0.4, (0.3 * t as f64).sin()], &mut rng, &mut obs, &mut reward);
+            for own in obs.chunks_exact(len) {
+                let seen: Vec<[f64; 2]> = own[len - 5 * k..]
+                    .chunks_exact(5)
+                    .map(|u| [0, 1].map(|axis| 1000.0 * f64::from(u[axis])))
+                    .collect();
+                let far = |u: &[f64; 2]| u[0].hypot(u[1]);
+                assert!(seen.iter().all(|u| far(u) >= far(&seen[0])));
+                let order: Vec<usize> = (0..k).collect();
+                assert!((plan::length(&seen, &order) - shortest).abs() < 0.1);
+            }
+        }
+    }
+
     #[test]
     fn the_return_is_the_least_mean_rate_and_below_the_bound() {
         for (id, extra) in [
@@ -575,7 +680,7 @@ mod tests {
             let (mut obs, mut reward) = (vec![0.0; env.spec.obs_len()], vec![0.0; m]);
             env.reset(&mut rng, &mut obs);
             let mut sum = 0.0;
-            for _ in 0..env.options.steps.0 {
+            for _ in 0..env.spec.max_steps.unwrap() {
                 let mut action = vec![0.0; env.spec.action_len()];
                 assert!(env.comparator_action("fly-hover", &mut rng, &mut action));
                 env.step(&action, &mut rng, &mut obs, &mut reward);
