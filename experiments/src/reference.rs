@@ -122,6 +122,20 @@ fn off_policy_presets_hold_their_thresholds() {
     }
 }
 
+/// SAC on robots: 3 seeds, 20 greedy episodes after 200 000 steps.
+#[test]
+fn sac_walks_and_runs() {
+    let all = evaluations(&folder("sac-vs-mdpo-mujoco/eval.csv"));
+    for (env, threshold) in [("HalfCheetah-v5", 4000.0), ("Hopper-v5", 1500.0)] {
+        let runs = &all[&("sac".to_owned(), env.to_owned(), 200_000)];
+        let scores: Vec<f64> = runs.iter().map(|r| r.1).collect();
+        assert_eq!(scores.len(), 3);
+        let score = iqm(&scores).unwrap();
+        println!("{env}: {score}");
+        assert!(score >= threshold, "{env}: {score}");
+    }
+}
+
 /// Of every seed: the unregularised ball has larger gradients and leaves the clip range more often than the Euclidean arm, that
 /// one more than Hyper++.
 #[test]
