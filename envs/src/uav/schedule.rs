@@ -16,7 +16,7 @@
 #[derive(Clone)]
 pub struct Schedule {
     uavs: usize,
-    /// τ of the soft minimum −τ ln mean_k exp(−R_k/τ) of the totals R.
+    /// τ of the soft minimum, see [`soft_least`].
     pub scale: f64,
     /// Efficiencies of the slots so far, `[T, M, K]`.
     pub history: Vec<f64>,
@@ -32,6 +32,12 @@ pub struct Schedule {
 /// The smallest of some numbers.
 pub fn least(x: &[f64]) -> f64 {
     x.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// A soft smallest of some numbers, −τ ln mean_k exp(−x_k/τ): 0 for zeros, between the least and the mean.
+pub fn soft_least(x: &[f64], tau: f64) -> f64 {
+    let sum: f64 = x.iter().map(|x| (-x / tau).exp()).sum();
+    -tau * (sum / x.len() as f64).ln()
 }
 
 /// Softness of the choice of a user while flying, and in the end, in bit/s/Hz.
@@ -87,18 +93,22 @@ impl Schedule {
         for (price, total) in self.prices.iter_mut().zip(&self.total) {
             *price *= (mean / (total + 1e-3 * mean)).powf(1.5 * softness / bid);
         }
-        let scale = k / self.prices.iter().sum::<f64>();
+        self.level();
+    }
+
+    /// Scales prices to mean 1.
+    fn level(&mut self) {
+        let scale = self.prices.len() as f64 / self.prices.iter().sum::<f64>();
         self.prices.iter_mut().for_each(|price| *price *= scale);
     }
 
-    /// Prices while flying.
+    /// Prices while flying: the slopes of the soft minimum.
     fn weigh(&mut self) {
         let least = least(&self.total);
         for (price, total) in self.prices.iter_mut().zip(&self.total) {
             *price = ((least - total) / self.scale).exp();
         }
-        let scale = self.prices.len() as f64 / self.prices.iter().sum::<f64>();
-        self.prices.iter_mut().for_each(|price| *price *= scale);
+        self.level();
     }
 
     /// Adds a slot at the present prices; after the `last` one all slots are shared out anew until the prices settle.
@@ -139,6 +149,24 @@ mod tests {
 
     use super::*;
     use crate::rng::{Purpose, stream};
+
+    #[test]
+    fn prices_while_flying_are_the_slopes_of_the_soft_minimum() {
+        let mut schedule = Schedule::new(1, 4, 10, 50.0);
+        schedule.total.copy_from_slice(&[0.0, 20.0, 90.0, 35.0]);
+        schedule.weigh();
+        for user in 0..4 {
+            let at = |shift: f64| {
+                let mut total = schedule.total.clone();
+                total[user] += shift;
+                soft_least(&total, 50.0)
+            };
+            let slope = 4.0 * (at(1e-4) - at(-1e-4)) / 2e-4;
+            assert!((schedule.prices[user] - slope).abs() < 1e-6, "{user}: {slope}, {:?}", schedule.prices);
+        }
+        let (soft, mean) = (soft_least(&schedule.total, 50.0), schedule.total.iter().sum::<f64>() / 4.0);
+        assert!(soft > 0.0 && soft < mean && soft_least(&[0.0; 3], 7.0) == 0.0);
+    }
 
     /// The optimum of the linear programme lies between what the shares give and what the prices would.
     #[test]

@@ -32,7 +32,7 @@
 use rand::RngExt as _;
 
 use super::radio::{self, IDLE};
-use super::schedule::{Schedule, least};
+use super::schedule::{Schedule, least, soft_least};
 use super::small::{CLIP, decibels};
 use super::{picture, plan};
 use crate::options::{Few, Options as _, Positive, Scale, Steps, choice, options};
@@ -210,11 +210,9 @@ impl Trajectory {
         least(&self.totals)
     }
 
-    /// The soft minimum of the totals, −τ ln mean_k exp(−R_k/τ), where τ is what the bound leaves a user in the end.
+    /// The soft minimum of the totals; τ is what the bound leaves a user in the end.
     fn soft(&self) -> f64 {
-        let tau = self.schedule.scale;
-        let sum: f64 = self.totals.iter().map(|total| (-total / tau).exp()).sum();
-        -tau * (sum / self.totals.len() as f64).ln()
+        soft_least(&self.totals, self.schedule.scale)
     }
 
     /// Efficiency of a user under a UAV at the present powers, in bit/s/Hz.
@@ -525,7 +523,11 @@ impl Env for Trajectory {
         let users = state.f64("users", 2 * self.users.len())?;
         let totals = state.f64("totals", self.totals.len())?;
         let time = state.u64("time", 1)?[0] as usize;
-        let slots = if self.options.action == Control::Hybrid { 0 } else { time };
+        if time > self.options.steps.0 {
+            let why = format!("it is {time}, of an episode of {} slots", self.options.steps.0);
+            return Err(StateError::Invalid { name: "time".to_owned(), why });
+        }
+        let slots = if self.options.action == Control::Velocity { time } else { 0 };
         let history = state.f64("history", slots * self.gains.len())?;
         let prices = state.f64("prices", self.users.len())?;
         if let Some(x) =
@@ -578,6 +580,28 @@ mod tests {
         assert!((TrajectoryOptions::default().bound() - 1.6612).abs() < 5e-5);
         let two = TrajectoryOptions::preset("uav-trajectory/wu2018-2");
         assert!((two.bound() - 2.0 * 1.66121).abs() < 1e-4);
+    }
+
+    #[test]
+    fn a_state_after_the_end_is_refused() {
+        for action in ["velocity", "hybrid"] {
+            let id = "uav-trajectory/wu2018-2";
+            let make = |steps| {
+                Trajectory::new(
+                    id,
+                    TrajectoryOptions::given(id, &[("steps", steps), ("action", action)]).unwrap(),
+                )
+            };
+            let mut long = make("10");
+            let mut rng = crate::rng::stream(0, crate::rng::Purpose::Check, 0);
+            let (mut obs, mut reward) = (vec![0.0; long.spec.obs_len()], [0.0; 2]);
+            long.reset(&mut rng, &mut obs);
+            long.step(&vec![0.0; long.spec.action_len()], &mut rng, &mut obs, &mut reward);
+            let mut state = State::default();
+            long.save(&mut state);
+            let error = make("4").load(&state).unwrap_err().to_string();
+            assert!(error.contains("time"), "{error}");
+        }
     }
 
     /// The shape of the published curves: hovering does not gain from time, circling saturates, flying and
