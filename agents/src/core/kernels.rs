@@ -6,23 +6,15 @@
 //! sixteen strands that are joined in a fixed way; a fused multiply-add is written as one (`mul_add`) and is one
 //! everywhere, in software where a processor older than 2013 has none (right, but slow); nothing else is contracted.
 //!
-//! The matrix products reach 95 % of the multiply-add peak at the sizes of this crate (AVX-512, 64³ to 256³; about
-//! 80 Gflop/s on one core of a processor with AVX2 only) and are not slower than the `gemm` crate's there; that is why
-//! they are ours. No external product has a fixed order.
+//! The matrix products are not slower than the `gemm` crate's at the sizes of this crate; that is why they are ours. No external
+//! product has a fixed order.
 
-/// Columns of the narrowest tile of a product.
-const NARROW: usize = 16;
-/// Columns of the tile between it and the widest, where that is wider.
-const MIDDLE: usize = 32;
-/// Columns of the narrowest tile where [`NARROW`] columns are several vectors, and its rows.
-const HALF: usize = 8;
-const TALLEST: usize = 12;
-/// Columns of B from which its rows lie so far apart that a strip of them shares a few sets of the first cache.
-const SPREAD: usize = 128;
-/// Rows of tiles that are narrower than the widest: as many sums under way as the multiply-add units can take.
-const TALL: usize = 8;
-/// Rows of B that a product takes at a time, so that they stay in the caches. Does not change a result.
-const BLOCK: usize = 256;
+mod product;
+
+pub use product::{Sizes, Start, product, product_transposed};
+
+/// Sums and maxima that are under way side by side; part of the order of evaluation.
+const STRANDS: usize = 16;
 
 /// Compiles a kernel for several instruction sets: `fn name(arguments) { avx512, avx2, any }`, each a path to an
 /// `#[inline(always)]` function of these arguments.
@@ -84,42 +76,6 @@ pub fn instruction_set() -> &'static str {
         }
     }
     std::env::consts::ARCH
-}
-
-/// What a product adds to.
-#[derive(Clone, Copy)]
-pub enum Start<'a> {
-    /// Nothing.
-    Zero,
-    /// The same row everywhere, `[n]`.
-    Row(&'a [f32]),
-    /// What the result holds.
-    Current,
-}
-
-/// Sizes of a product: rows and columns of the result, and length of its sums.
-#[derive(Clone, Copy)]
-pub struct Sizes {
-    /// Rows.
-    pub m: usize,
-    /// Columns.
-    pub n: usize,
-    /// Terms of each sum.
-    pub k: usize,
-}
-
-dispatched! {
-    /// C = start + A B for A `[m, k]`, B `[k, n]`, C `[m, n]`; each sum takes its terms in order.
-    pub fn product(a: &[f32], b: &[f32], start: Start, c: &mut [f32], sizes: Sizes) {
-        blocked::<false, 4, 64>, blocked::<false, 6, 16>, blocked::<false, 4, 16>
-    }
-}
-
-dispatched! {
-    /// C = start + Aᵀ B for A `[k, m]`, B `[k, n]`, C `[m, n]`; each sum takes its terms in order.
-    pub fn product_transposed(a: &[f32], b: &[f32], start: Start, c: &mut [f32], sizes: Sizes) {
-        blocked::<true, 4, 64>, blocked::<true, 6, 16>, blocked::<true, 4, 16>
-    }
 }
 
 dispatched! {
@@ -212,179 +168,6 @@ pub struct AdamStep {
     pub epsilon: f32,
 }
 
-/// Cuts the sums into blocks; tiles of `M` rows and `N` columns, then narrower ones, then the columns left.
-#[inline(always)]
-fn blocked<const T: bool, const M: usize, const N: usize>(
-    a: &[f32],
-    b: &[f32],
-    start: Start,
-    c: &mut [f32],
-    sizes: Sizes,
-) {
-    let Sizes { m, n, k } = sizes;
-    if m == 0 || n == 0 {
-        return;
-    }
-    if k == 0 {
-        for row in c.chunks_exact_mut(n) {
-            match start {
-                Start::Zero => row.fill(0.0),
-                Start::Row(start) => row.copy_from_slice(start),
-                Start::Current => {}
-            }
-        }
-        return;
-    }
-    let lda = if T { m } else { k };
-    let mut from = 0;
-    loop {
-        let block = BLOCK.min(k - from);
-        let start = if from == 0 { start } else { Start::Current };
-        let a = &a[if T { from * lda } else { from }..];
-        let b = &b[from * n..];
-        let mut j = 0;
-        while j + N <= n {
-            if N <= NARROW && n >= SPREAD && m >= 4 * M {
-                panel::<T, M, N>(a, lda, &b[j..], start, c, j, N, m, n, block);
-            } else {
-                strip::<T, M, N>(a, lda, &b[j..], n, start, c, j, N, m, n, block);
-            }
-            j += N;
-        }
-        if N > MIDDLE && j + MIDDLE <= n {
-            strip::<T, TALL, MIDDLE>(a, lda, &b[j..], n, start, c, j, MIDDLE, m, n, block);
-            j += MIDDLE;
-        }
-        while N > NARROW && j + NARROW <= n {
-            strip::<T, TALL, NARROW>(a, lda, &b[j..], n, start, c, j, NARROW, m, n, block);
-            j += NARROW;
-        }
-        // The columns left.
-        let (b, width) = (&b[j..], n - j);
-        if N > NARROW && width > 0 {
-            panel::<T, TALL, NARROW>(a, lda, b, start, c, j, width, m, n, block);
-        } else if width > HALF {
-            panel::<T, M, NARROW>(a, lda, b, start, c, j, width, m, n, block);
-        } else if width > 0 {
-            panel::<T, TALLEST, HALF>(a, lda, b, start, c, j, width, m, n, block);
-        }
-        from += block;
-        if from >= k {
-            return;
-        }
-    }
-}
-
-/// A strip of `width` columns, at most `N`, from a copy of B's: side by side, with zeros in the columns that are missing.
-#[inline(always)]
-fn panel<const T: bool, const M: usize, const N: usize>(
-    a: &[f32],
-    lda: usize,
-    b: &[f32],
-    start: Start,
-    c: &mut [f32],
-    j: usize,
-    width: usize,
-    m: usize,
-    n: usize,
-    k: usize,
-) {
-    let mut panel = [0.0; BLOCK * NARROW];
-    for (row, from) in panel.chunks_exact_mut(N).zip(b.chunks(n)).take(k) {
-        row[..width].copy_from_slice(&from[..width]);
-    }
-    strip::<T, M, N>(a, lda, &panel, N, start, c, j, width, m, n, k);
-}
-
-/// Columns j to j + `width` of the result, of which B holds `N` (those beyond `width` are not stored).
-#[inline(always)]
-fn strip<const T: bool, const M: usize, const N: usize>(
-    a: &[f32],
-    lda: usize,
-    b: &[f32],
-    ldb: usize,
-    start: Start,
-    c: &mut [f32],
-    j: usize,
-    width: usize,
-    m: usize,
-    n: usize,
-    k: usize,
-) {
-    let at = |i: usize| if T { i } else { i * lda };
-    let mut i = 0;
-    while i + M <= m {
-        tile::<T, M, N>(&a[at(i)..], lda, b, ldb, start, &mut c[i * n + j..], width, j, n, k);
-        i += M;
-    }
-    // The rows left: one alone would wait for its own sums.
-    while i + 4 <= m {
-        tile::<T, 4, N>(&a[at(i)..], lda, b, ldb, start, &mut c[i * n + j..], width, j, n, k);
-        i += 4;
-    }
-    if i + 2 <= m {
-        tile::<T, 2, N>(&a[at(i)..], lda, b, ldb, start, &mut c[i * n + j..], width, j, n, k);
-        i += 2;
-    }
-    while i < m {
-        tile::<T, 1, N>(&a[at(i)..], lda, b, ldb, start, &mut c[i * n + j..], width, j, n, k);
-        i += 1;
-    }
-}
-
-#[inline(always)]
-fn tile<const T: bool, const M: usize, const N: usize>(
-    a: &[f32],
-    lda: usize,
-    b: &[f32],
-    ldb: usize,
-    start: Start,
-    c: &mut [f32],
-    width: usize,
-    j: usize,
-    n: usize,
-    k: usize,
-) {
-    let mut sums = [[0.0f32; N]; M];
-    for (i, sums) in sums.iter_mut().enumerate() {
-        let row = match start {
-            Start::Zero => continue,
-            Start::Row(row) => &row[j..j + width],
-            Start::Current => &c[i * n..i * n + width],
-        };
-        // A copy of known length stays in registers.
-        if width == N { sums.copy_from_slice(&row[..N]) } else { sums[..width].copy_from_slice(row) }
-    }
-    if T {
-        let rows = a[..(k - 1) * lda + M].chunks(lda).zip(b[..(k - 1) * ldb + N].chunks(ldb));
-        for (x, y) in rows {
-            let (x, y) = (&x[..M], &y[..N]);
-            for i in 0..M {
-                for j in 0..N {
-                    sums[i][j] = x[i].mul_add(y[j], sums[i][j]);
-                }
-            }
-        }
-    } else {
-        let rows: [&[f32]; M] = std::array::from_fn(|i| &a[i * lda..i * lda + k]);
-        assert!(N <= ldb);
-        for (p, y) in b[..(k - 1) * ldb + N].chunks(ldb).enumerate() {
-            let y = &y[..N];
-            for i in 0..M {
-                // SAFETY: k chunks, as N ≤ ldb, and k elements in each row. To check it M times a chunk takes longer than the sums.
-                let x = unsafe { *rows[i].get_unchecked(p) };
-                for j in 0..N {
-                    sums[i][j] = x.mul_add(y[j], sums[i][j]);
-                }
-            }
-        }
-    }
-    for (i, sums) in sums.iter().enumerate() {
-        let row = &mut c[i * n..i * n + width];
-        if width == N { row[..N].copy_from_slice(sums) } else { row.copy_from_slice(&sums[..width]) }
-    }
-}
-
 #[inline(always)]
 fn tanh_all(values: &mut [f32]) {
     for x in values {
@@ -395,8 +178,8 @@ fn tanh_all(values: &mut [f32]) {
 #[inline(always)]
 fn exp_shifted_all(values: &[f32], shift: f32, out: &mut [f32]) {
     // Whole blocks: a few elements alone would take as long as a block.
-    for (values, out) in values.chunks(NARROW).zip(out.chunks_mut(NARROW)) {
-        let mut block = [0.0; NARROW];
+    for (values, out) in values.chunks(STRANDS).zip(out.chunks_mut(STRANDS)) {
+        let mut block = [0.0; STRANDS];
         block[..values.len()].copy_from_slice(values);
         block.iter_mut().for_each(|x| *x = exp(*x - shift));
         let n = values.len().min(out.len());
@@ -406,8 +189,8 @@ fn exp_shifted_all(values: &[f32], shift: f32, out: &mut [f32]) {
 
 #[inline(always)]
 fn largest_all(values: &[f32]) -> f32 {
-    let mut strands = [f32::NEG_INFINITY; NARROW];
-    let blocks = values.chunks_exact(NARROW);
+    let mut strands = [f32::NEG_INFINITY; STRANDS];
+    let blocks = values.chunks_exact(STRANDS);
     let rest = blocks.remainder();
     // A comparison, unlike `f32::max`, is one instruction; NaN loses both ways.
     let keep = |most: &mut f32, x: f32| *most = if x > *most { x } else { *most };
@@ -499,19 +282,19 @@ fn mix_all(values: &mut [f32], other: &[f32], share: f32) {
 #[inline(always)]
 fn add_rows_all(rows: &[f32], sums: &mut [f32]) {
     let n = sums.len();
-    let mut columns = sums.chunks_exact_mut(NARROW);
+    let mut columns = sums.chunks_exact_mut(STRANDS);
     let mut j = 0;
     for columns in columns.by_ref() {
-        let mut strip = [0.0; NARROW];
+        let mut strip = [0.0; STRANDS];
         strip.copy_from_slice(columns);
         for row in rows.chunks_exact(n) {
-            let row = &row[j..j + NARROW];
+            let row = &row[j..j + STRANDS];
             for (s, x) in strip.iter_mut().zip(row) {
                 *s += x;
             }
         }
         columns.copy_from_slice(&strip);
-        j += NARROW;
+        j += STRANDS;
     }
     for (j, s) in (j..).zip(columns.into_remainder()) {
         rows.chunks_exact(n).for_each(|row| *s += row[j]);
@@ -520,8 +303,8 @@ fn add_rows_all(rows: &[f32], sums: &mut [f32]) {
 
 #[inline(always)]
 fn sum_of_squares_all(values: &[f32]) -> f32 {
-    let mut strands = [0.0f32; NARROW];
-    let blocks = values.chunks_exact(NARROW);
+    let mut strands = [0.0f32; STRANDS];
+    let blocks = values.chunks_exact(STRANDS);
     let rest = blocks.remainder();
     for block in blocks {
         for (s, x) in strands.iter_mut().zip(block) {
@@ -672,44 +455,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn products_agree_with_sums_in_f64(
-            m in 0usize..40, n in 0usize..150, k in 0usize..40, long in prop::bool::weighted(0.1), start in 0usize..3,
-        ) {
-            let k = if long { k + 2 * BLOCK } else { k };
-            let (a, b, row, c) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3), numbers(m * n, 4));
-            let begin = match start {
-                0 => Start::Zero,
-                1 => Start::Row(&row),
-                _ => Start::Current,
-            };
-            let sizes = Sizes { m, n, k };
-            let (mut rows, mut columns) = (c.clone(), c.clone());
-            product(&a, &b, begin, &mut rows, sizes);
-            let mut a_transposed = vec![0.0; m * k];
-            transpose(&a, &mut a_transposed, m, k);
-            product_transposed(&a_transposed, &b, begin, &mut columns, sizes);
-            // Either reading of A gives the same bits.
-            prop_assert_eq!(&rows, &columns);
-            for i in 0..m {
-                for j in 0..n {
-                    let first = match start { 0 => 0.0, 1 => row[j], _ => c[i * n + j] };
-                    let term = |p: usize| f64::from(a[i * k + p]) * f64::from(b[p * n + j]);
-                    let sum = f64::from(first) + (0..k).map(term).sum::<f64>();
-                    let size = 1.0 + (0..k).map(|p| term(p).abs()).sum::<f64>();
-                    prop_assert!((f64::from(rows[i * n + j]) - sum).abs() < 1e-6 * size);
-                }
-            }
-            // The promise of this module: another instruction set, the same bits. This one has no vectors of
-            // multiply-adds at all.
-            let mut plain = c.clone();
-            blocked::<false, 4, 16>(&a, &b, begin, &mut plain, sizes);
-            prop_assert_eq!(&rows, &plain);
-            let mut plain = c.clone();
-            blocked::<true, 6, 16>(&a_transposed, &b, begin, &mut plain, sizes);
-            prop_assert_eq!(&rows, &plain);
-        }
-
         #[test]
         fn instruction_sets_do_not_show(n in 0usize..100, seed in 0usize..100) {
             let x: Vec<f32> = numbers(n, seed).iter().map(|x| x * 12.0).collect();
