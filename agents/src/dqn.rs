@@ -35,7 +35,7 @@ use crate::core::profile::{self, Stage};
 use crate::core::q_net::{QNet, QWork, Tally, best, choose};
 use crate::core::replay::{Replay, Transition, Transitions};
 use crate::core::rollout::{finite_obs, finite_rewards};
-use crate::core::trunk::{Representation, only_cpu};
+use crate::core::trunk::Representation;
 use crate::core::value_head::ValueLoss;
 use crate::core::weights::read;
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
@@ -223,7 +223,10 @@ impl Dqn {
     /// When an option is out of range, the agent cannot act in the task, or the device is not the CPU.
     pub fn new(config: Config, setup: &Setup) -> Result<Self, BuildError> {
         config.validate(setup.total_steps)?;
-        only_cpu(setup)?;
+        if !setup.device.is_cpu() {
+            let why = "its networks compute on the CPU only: use `--device cpu`".to_owned();
+            return Err(BuildError::CannotAct { env: setup.spec.id.clone(), why });
+        }
         let actions = choices(setup.spec)?;
         let (c, r, obs_len) = (&config, &config.representation, setup.spec.obs_len());
         let shape =

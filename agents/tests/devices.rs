@@ -23,6 +23,7 @@ fn one_update(entry: &Entry) -> String {
     let critic = "critic_lr = 0.01\ncritic_epochs = 1\ncritic_minibatch = 128";
     let own = match entry.name {
         "ppo" => "learning_rate = 0.01\nepochs = 1\nminibatch = 128".to_owned(),
+        "hyperpp" => "learning_rate = 0.01\nepochs = 1\nminibatch = 128".to_owned(),
         "trpo" => critic.to_owned(),
         "mdpo" => format!("learning_rate = 0.01\nm = 2\ncritic_adam_epsilon = 1e-3\n{critic}"),
         name => panic!("'{name}' needs settings here, for a single update"),

@@ -8,6 +8,7 @@
 //! 3. x̂ = h/√d: |x̂| < 1.
 //! 4. A learned gate, v = ρ_max σ(⟨w, x̂⟩ + b) x̂: ρ = |v| < ρ_max.
 
+use burn::tensor::Tensor;
 use rand_distr::{Distribution, Uniform};
 use serde::{Deserialize, Serialize};
 use steadfast_envs::Rng;
@@ -178,6 +179,38 @@ impl Features {
                 }
             }
             Scale::Root | Scale::None => {}
+        }
+    }
+
+    /// Features `[B, d]` of the encoder's outputs `x` `[B, d]` on tensors, under the parameters that begin at `first`.
+    pub fn forward_tensor(&self, params: &Tensor<1>, first: usize, x: Tensor<2>) -> Tensor<2> {
+        let d = self.dim;
+        let n = match self.norm {
+            Norm::Rms | Norm::Layer => {
+                let x = if self.norm == Norm::Layer { x.clone() - x.mean_dim(1) } else { x };
+                let square = x.clone().square().mean_dim(1);
+                x / (square + f64::from(f32::EPSILON)).sqrt()
+            }
+            Norm::Spectral | Norm::None => x,
+        };
+        let h = match self.squash {
+            Squash::Tanh => n.tanh(),
+            Squash::Relu => n.clamp_min(0.0),
+        };
+        let root = 1.0 / (d as f64).sqrt();
+        match self.scale {
+            Scale::Gate => {
+                let x_hat = h * root;
+                let logit = x_hat.clone().matmul(params.clone().narrow(0, first, d).reshape([d, 1]))
+                    + params.clone().narrow(0, first + d, 1).reshape([1, 1]);
+                x_hat * (burn::tensor::activation::sigmoid(logit) * self.bound)
+            }
+            Scale::Root => h * root,
+            Scale::Clip => {
+                let longer = h.clone().square().sum_dim(1).clamp_min(1.0).sqrt();
+                h / longer
+            }
+            Scale::None => h,
         }
     }
 

@@ -415,7 +415,7 @@ fn features<'a>(
 }
 
 /// Outputs `[B, K]` plus what puts some of them out of reach.
-fn reachable(outputs: Tensor<2>, forbidden: Option<&Tensor<2>>) -> Tensor<2> {
+pub(super) fn reachable(outputs: Tensor<2>, forbidden: Option<&Tensor<2>>) -> Tensor<2> {
     match forbidden {
         Some(forbidden) => outputs + forbidden.clone(),
         None => outputs,
@@ -432,9 +432,9 @@ fn every_row(rows: &Tensor<2>, n: usize, device: &Device) -> Tensor<2> {
 }
 
 /// The rows of a batch under a policy's loss, as tensors on an autodiff graph.
-struct TensorSample<'a> {
-    dist: &'a Dist,
-    rows: &'a TensorRows,
+pub(super) struct TensorSample<'a> {
+    pub(super) dist: &'a Dist,
+    pub(super) rows: &'a TensorRows,
 }
 
 impl Sample for TensorSample<'_> {

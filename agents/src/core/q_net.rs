@@ -8,7 +8,7 @@ use super::adam::Adam;
 use super::hyperbolic::mlr::{self, Mlr, RiemannianAdam};
 use super::kernels;
 use super::policy::Net;
-use super::trunk::{Representation, Trunk, TrunkWork, host};
+use super::trunk::{Representation, Trunk, TrunkWork};
 use super::value_head::ValueHead;
 use super::weights::{Vector, Weights, apart};
 use crate::{AgentError, Metrics, Setup};
@@ -46,6 +46,12 @@ pub struct Fit {
     pub gate: Option<f64>,
     /// Share of the targets outside the bins.
     pub outside: f64,
+}
+
+/// The values of a vector: these networks lie in host memory.
+fn host(vector: &Vector) -> &[f32] {
+    let Vector::Host(values) = vector else { apart() };
+    values
 }
 
 impl QNet {

@@ -1,14 +1,18 @@
 //! Actor and critic with one encoder: what agents with hyperbolic heads learn.
 //!
 //! observation → [`Trunk`] → head of the policy ([`Mlr`]) and head of the value ([`Mlr`], [`ValueHead`]).
+//!
+//! On the CPU everything computes on slices. On other devices gradients and Adam's steps do on tensors, while a copy in host memory
+//! acts, evaluates and compares: batches stay on the host.
 
 use std::cell::RefCell;
 
+use burn::tensor::Tensor;
 use steadfast_envs::rng::{self, Purpose, Rng};
 use steadfast_envs::{State, StateError, VecEnv};
 
 use super::advantages::explained_variance;
-use super::batch::{Batch, HostRows, Rows};
+use super::batch::{Batch, HostRows, Rows, TensorRows};
 use super::density::Density;
 use super::device::Device;
 use super::dist::Head;
@@ -18,12 +22,12 @@ use super::hyperbolic::mlr::{self, Mlr};
 use super::loss::PolicyLoss;
 use super::normalize::{ObsNormalizer, RewardScaler};
 use super::on_policy::{Estimates, OnPolicy, head_for};
-use super::policy::{Comparison, Net};
+use super::policy::{Comparison, Net, TensorSample, reachable};
 use super::profile::{self, Stage};
 use super::rollout::{Collector, Rollout, Sight};
-use super::trunk::{Representation, Trunk, TrunkWork, host, only_cpu};
+use super::trunk::{Representation, Trunk, TrunkWork};
 use super::value_head::ValueHead;
-use super::weights::{Vector, Weights, apart, read};
+use super::weights::{Scalar, Vector, Weights, apart, read};
 use crate::{Acting, AgentError, BuildError, Metrics, Seen, Setup};
 
 /// Where the parts of the parameters lie, one after another.
@@ -55,6 +59,9 @@ pub struct SharedNet {
     pub weights: Weights,
     /// Points of the ball, of both heads, and their gradient; empty for scalar offsets.
     pub points: Weights,
+    /// Copies of both in host memory, where they lie elsewhere.
+    copies: [Vec<f32>; 2],
+    device: Device,
     /// Standard deviations of Gaussian actions.
     std: Vec<f32>,
     density: Density,
@@ -62,12 +69,19 @@ pub struct SharedNet {
 }
 
 /// Losses of a minibatch.
-#[derive(Clone, Copy, Debug)]
 pub struct Losses {
     /// Of the policy.
-    pub policy: f64,
+    pub policy: Scalar,
     /// Of the value, times its weight.
-    pub value: f64,
+    pub value: Scalar,
+}
+
+/// A vector in host memory, or its copy there.
+fn host<'a>(vector: &'a Vector, copy: &'a [f32]) -> &'a [f32] {
+    match vector {
+        Vector::Host(values) => values,
+        Vector::Tensor(_) => copy,
+    }
 }
 
 impl SharedNet {
@@ -101,6 +115,8 @@ impl SharedNet {
             places,
             weights: Weights::new(params, device),
             points: Weights::new(points, device),
+            copies: [Vec::new(), Vec::new()],
+            device: device.clone(),
             std: Vec::new(),
             density: Density::default(),
             work: NetWork::default(),
@@ -114,9 +130,19 @@ impl SharedNet {
         &self.head
     }
 
+    /// Parameters and points, in host memory.
+    fn params(&self) -> (&[f32], &[f32]) {
+        (host(&self.weights.params, &self.copies[0]), host(&self.points.params, &self.copies[1]))
+    }
+
     /// Takes changed parameters over, without a step of power iteration.
     pub fn settle(&mut self) {
-        let params = host(&self.weights.params);
+        for (weights, copy) in [&self.weights, &self.points].into_iter().zip(&mut self.copies) {
+            if let Vector::Tensor(_) = weights.params {
+                *copy = weights.to_host();
+            }
+        }
+        let params = host(&self.weights.params, &self.copies[0]);
         self.trunk.settle(params);
         self.std.clear();
         self.std
@@ -125,7 +151,7 @@ impl SharedNet {
 
     /// Trunk and the head of the policy at observations `[B, O]`.
     fn forward(&self, obs: &[f32], masks: &[bool], work: &mut NetWork) {
-        let (params, points) = (host(&self.weights.params), host(&self.points.params));
+        let (params, points) = self.params();
         let p = self.places;
         self.trunk.forward(params, obs, &mut work.trunk);
         let policy = &params[p.trunk..p.policy];
@@ -136,7 +162,7 @@ impl SharedNet {
 
     /// The head of the value, after [`Self::forward`].
     fn forward_value(&self, work: &mut NetWork) {
-        let (params, points) = (host(&self.weights.params), host(&self.points.params));
+        let (params, points) = self.params();
         let value = &params[self.places.log_std..self.places.value];
         let features = work.trunk.features().0;
         self.value.forward(value, &points[self.policy.points_len()..], features, &mut work.value);
@@ -145,7 +171,15 @@ impl SharedNet {
     /// Losses over `rows`, the value's times `value_coef`; the gradient of their sum goes to [`Self::weights`] and
     /// [`Self::points`].
     pub fn grad(&mut self, rows: &HostRows, loss: &impl PolicyLoss, value_coef: f64) -> Losses {
-        self.trunk.iterate(host(&self.weights.params));
+        match &self.weights.params {
+            Vector::Host(_) => self.grad_slices(rows, loss, value_coef),
+            Vector::Tensor(params) => self.grad_tensors(params.clone(), rows, loss, value_coef),
+        }
+    }
+
+    fn grad_slices(&mut self, rows: &HostRows, loss: &impl PolicyLoss, value_coef: f64) -> Losses {
+        let Vector::Host(params) = &self.weights.params else { apart() };
+        self.trunk.iterate(params);
         self.settle();
         let mut work = std::mem::take(&mut self.work);
         self.forward(&rows.obs, &rows.masks, &mut work);
@@ -183,7 +217,69 @@ impl SharedNet {
         self.value.backward(of_value, value_points, v, &mut work.value, d_value, d_value_points, d_v);
         self.trunk.backward(params, &rows.obs, &mut work.trunk, grad);
         self.work = work;
-        Losses { policy, value }
+        Losses { policy: Scalar::Host(policy), value: Scalar::Host(value) }
+    }
+
+    fn grad_tensors(
+        &mut self,
+        params: Tensor<1>,
+        rows: &HostRows,
+        loss: &impl PolicyLoss,
+        value_coef: f64,
+    ) -> Losses {
+        if self.trunk.is_spectral() {
+            self.trunk.iterate(&self.weights.to_host());
+        }
+        let (device, p, head) = (&self.device, self.places, &self.head);
+        let params = params.autodiff().require_grad();
+        let points = match &self.points.params {
+            Vector::Tensor(points) => Some(points.clone().autodiff().require_grad()),
+            Vector::Host(_) => None,
+        };
+        let part = |from: usize, to: usize| params.clone().narrow(0, from, to - from);
+        let obs_len = rows.obs.len() / rows.ret.len();
+        let obs = device.matrix(rows.obs.clone(), obs_len).autodiff();
+        let v = self.trunk.forward_tensor(&params, obs.clone(), device); // [B, d]
+
+        // The policy's loss.
+        let (n, m) = (self.policy.points_len(), self.value.points_len());
+        let of_policy = points.as_ref().map(|points| points.clone().narrow(0, 0, n));
+        let outputs = self.policy.forward_tensor(&part(p.trunk, p.policy), of_policy.as_ref(), v.clone());
+        let forbidden = head.forbidden(&rows.masks, device).map(Tensor::autodiff);
+        let row = |row: Tensor<1>| row.reshape([1, head.extra_params()]); // [1, E]
+        let extra = (head.extra_params() > 0).then(|| row(part(p.policy, p.log_std)));
+        let dist = head.dist(reachable(outputs, forbidden.as_ref()), extra);
+        let extra_old = (head.extra_params() > 0).then(|| row(device.vector(rows.log_std_old.clone())));
+        let rows_there = TensorRows {
+            obs: obs.inner(),
+            forbidden: None,
+            actions: device.matrix(rows.actions.clone(), head.action_len()),
+            dist_old: head.dist(device.matrix(rows.old.clone(), head.outputs()), extra_old),
+            log_prob_old: device.vector(rows.log_prob_old.clone()),
+            value_old: device.vector(rows.ret.clone()),
+            advantage: device.vector(rows.advantage.clone()),
+            ret: device.vector(rows.ret.clone()),
+        };
+        let policy = loss.row(&TensorSample { dist: &dist, rows: &rows_there }).mean();
+
+        // The value's.
+        let of_value = points.as_ref().map(|points| points.clone().narrow(0, n, m));
+        let outputs = self.value.forward_tensor(&part(p.log_std, p.value), of_value.as_ref(), v);
+        let value = self.value_head.loss_tensor(outputs, &rows.ret, device) * value_coef;
+
+        let losses = Losses {
+            policy: Scalar::Tensor(policy.clone().inner()),
+            value: Scalar::Tensor(value.clone().inner()),
+        };
+        let gradients = (policy + value).backward();
+        let grad = |leaf: &Tensor<1>| {
+            Vector::Tensor(leaf.grad(&gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like()))
+        };
+        self.weights.grad = grad(&params);
+        if let Some(points) = &points {
+            self.points.grad = grad(points);
+        }
+        losses
     }
 
     /// V(s), `[B]`, for observations `[B, O]`, added to `out`.
@@ -200,7 +296,7 @@ impl SharedNet {
     fn remember(&mut self, rows: &mut HostRows) {
         let mut work = std::mem::take(&mut self.work);
         self.forward(&rows.obs, &rows.masks, &mut work);
-        let log_std = &host(&self.weights.params)[self.places.policy..self.places.log_std];
+        let log_std = &host(&self.weights.params, &self.copies[0])[self.places.policy..self.places.log_std];
         self.density.remember(&self.head, work.policy.outputs().0, log_std, rows);
         self.work = work;
     }
@@ -210,7 +306,7 @@ impl SharedNet {
         let mut work = std::mem::take(&mut self.work);
         self.forward(&rows.obs, &rows.masks, &mut work);
         self.forward_value(&mut work);
-        let log_std = &host(&self.weights.params)[self.places.policy..self.places.log_std];
+        let log_std = &host(&self.weights.params, &self.copies[0])[self.places.policy..self.places.log_std];
         let comparison = self.density.compare(&self.head, work.policy.outputs().0, log_std, rows, clip);
         let n = rows.ret.len() as f64;
         let outputs = work.value.outputs().0.chunks_exact(self.value.outputs());
@@ -248,12 +344,12 @@ impl SharedNet {
 
     /// Saves the weights by part: the encoder's layers and the policy's head under `policy`, the value's under `critic`.
     pub fn save(&self, state: &mut State) {
-        let params = host(&self.weights.params);
-        self.trunk.save(params, "policy", state);
+        let (params, points) = (self.weights.to_host(), self.points.to_host());
+        self.trunk.save(&params, "policy", state);
         for (name, range, shape) in self.heads() {
             state.put(&name, steadfast_envs::state::Array::F32(shape, params[range].to_vec()));
         }
-        state.put_f32("points", host(&self.points.params));
+        state.put_f32("points", &points);
     }
 
     /// Restores the weights.
@@ -334,11 +430,11 @@ pub struct SharedActorCritic {
 }
 
 impl SharedActorCritic {
-    /// Fresh networks for a task with one agent, on the CPU. The geometry of `measured` embeddings an iteration goes into its
+    /// Fresh networks for a task with one agent. The geometry of `measured` embeddings an iteration goes into its
     /// metrics.
     ///
     /// # Errors
-    /// When a setting is out of range, the task is none that on-policy agents can act in, or the device is not `cpu`.
+    /// When a setting is out of range, the task is none that on-policy agents can act in.
     pub fn new(
         config: OnPolicy,
         representation: &Representation,
@@ -348,7 +444,6 @@ impl SharedActorCritic {
         config.validate()?;
         representation.validate()?;
         let (spec, seed, n) = (setup.spec, setup.seed, config.num_envs);
-        only_cpu(setup)?;
         let head = head_for(spec)?;
         let obs_len = spec.obs_len();
         let collector = Collector::new(
@@ -500,15 +595,19 @@ mod tests {
     use super::super::hyperbolic::mlr::Geometry;
     use super::super::loss::ClippedSurrogate;
     use super::super::mlp::Activation;
-    use super::super::testing::{actions, close, heads, normals, rng};
+    use super::super::testing::{actions, close, heads, normals, rng, tensor_devices};
     use super::super::value_head::ValueLoss;
     use super::*;
     use crate::Device;
     use steadfast_envs::make;
 
     fn network(head: &Head, representation: &Representation) -> SharedNet {
+        network_on(&Device::cpu(), head, representation)
+    }
+
+    fn network_on(device: &Device, head: &Head, representation: &Representation) -> SharedNet {
         let task = make("CartPole-v1").unwrap();
-        let setup = Setup { spec: task.spec(), seed: 0, total_steps: 1, device: Device::cpu() };
+        let setup = Setup { spec: task.spec(), seed: 0, total_steps: 1, device: device.clone() };
         let net = Net { hidden: vec![5], activation: Activation::Tanh, ..Net::default() };
         let mut network = SharedNet::new(head.clone(), 3, &net, representation, &mut rng(0), &setup);
         // All of order one, so that no derivative hides near zero.
@@ -533,9 +632,8 @@ mod tests {
         rows
     }
 
-    /// Every part of the chain, every head, every loss: the whole gradient against finite differences.
-    #[test]
-    fn the_gradient_agrees_with_finite_differences() {
+    /// Every part of the chain and every loss.
+    fn arms() -> impl Iterator<Item = Representation> {
         use Geometry::{Ball, BallPoints, Euclidean, Hyperboloid};
         let arms = [
             (Norm::Rms, Scale::Gate, Hyperboloid, ValueLoss::HlGauss),
@@ -544,20 +642,48 @@ mod tests {
             (Norm::Layer, Scale::Clip, Ball, ValueLoss::TwoHot),
             (Norm::Rms, Scale::Gate, Euclidean, ValueLoss::HlGauss),
         ];
+        arms.into_iter().map(|(norm, scale, geometry, value_loss)| Representation {
+            features: 4,
+            norm,
+            scale,
+            geometry,
+            value_loss,
+            bins: 11,
+            value_min: -3.0,
+            value_max: 3.0,
+            ..Representation::default()
+        })
+    }
+
+    /// Every head: losses and the whole gradient on tensors against those on slices.
+    #[test]
+    fn tensors_agree_with_slices() {
+        let loss = ClippedSurrogate { clip: 0.2, entropy: 0.1 };
+        for device in tensor_devices() {
+            for (representation, head) in arms().zip(heads().into_iter().cycle()) {
+                let mut ours = network_on(&device, &head, &representation);
+                let mut slices = network(&head, &representation);
+                let rows = rows(&mut slices, 6);
+                let [a, b] = [&mut ours, &mut slices].map(|network| network.grad(&rows, &loss, 0.5));
+                let [a, b] = [a, b].map(|losses| read([losses.policy, losses.value]).map(|x| x as f32));
+                close(&a, &b, 1e-5);
+                close(&ours.weights.grad_to_host(), &slices.weights.grad_to_host(), 1e-4);
+                close(&ours.points.grad_to_host(), &slices.points.grad_to_host(), 1e-4);
+                let (mut a, mut b) = (Vec::new(), Vec::new());
+                ours.values(&rows.obs, &mut a);
+                slices.values(&rows.obs, &mut b);
+                close(&a, &b, 1e-6);
+            }
+        }
+    }
+
+    /// Every head: the whole gradient against finite differences.
+    #[test]
+    fn the_gradient_agrees_with_finite_differences() {
         let loss = ClippedSurrogate { clip: 0.2, entropy: 0.1 };
         for head in heads() {
-            for (norm, scale, geometry, value_loss) in arms {
-                let representation = Representation {
-                    features: 4,
-                    norm,
-                    scale,
-                    geometry,
-                    value_loss,
-                    bins: 11,
-                    value_min: -3.0,
-                    value_max: 3.0,
-                    ..Representation::default()
-                };
+            for representation in arms() {
+                let (norm, geometry) = (representation.norm, representation.geometry);
                 let mut network = network(&head, &representation);
                 let rows = rows(&mut network, 6);
                 network.grad(&rows, &loss, 0.5);
@@ -565,7 +691,7 @@ mod tests {
                 let (params, points) = (network.weights.to_host(), network.points.to_host());
                 let total = |network: &mut SharedNet| {
                     let losses = network.grad(&rows, &loss, 0.5);
-                    losses.policy + losses.value
+                    read([losses.policy, losses.value]).iter().sum::<f64>()
                 };
                 let size = ours.iter().fold(0.1f64, |m, x| m.max(f64::from(x.abs())));
                 let h = 2e-3;

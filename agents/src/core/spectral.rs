@@ -1,9 +1,11 @@
 //! Spectral normalisation: every weight matrix of a network divided by its largest singular value (Miyato et al. 2018,
 //! arXiv:1802.05957), estimated by one step of power iteration for each update.
 
+use burn::tensor::Tensor;
 use rand_distr::{Distribution, StandardNormal};
 use steadfast_envs::{Rng, State, StateError};
 
+use super::device::Device;
 use super::mlp::Mlp;
 
 /// Left and right singular vectors of each layer, as far as they are known.
@@ -68,6 +70,21 @@ impl Spectral {
                 .sum();
             weight.iter_mut().for_each(|w| *w /= l.sigma);
         }
+    }
+
+    /// What [`Self::apply`] does, on tensors: σ depends on the parameters `[P]`, singular vectors do not.
+    pub fn apply_tensor(&self, params: &Tensor<1>, device: &Device) -> Tensor<1> {
+        let mut parts = Vec::with_capacity(2 * self.layers.len());
+        for l in &self.layers {
+            let (inputs, outputs) = (l.left.len(), l.right.len());
+            let weight = params.clone().narrow(0, l.offset, inputs * outputs).reshape([inputs, outputs]);
+            let left = device.matrix(l.left.clone(), inputs).autodiff(); // [1, in]
+            let right = device.matrix(l.right.clone(), 1).autodiff(); // [out, 1]
+            let sigma = left.matmul(weight.clone()).matmul(right); // [1, 1]
+            parts.push((weight / sigma).reshape([inputs * outputs]));
+            parts.push(params.clone().narrow(0, l.offset + inputs * outputs, outputs));
+        }
+        Tensor::cat(parts, 0)
     }
 
     /// The gradient with respect to the parameters from that with respect to the `effective` ones, in place, singular

@@ -32,6 +32,21 @@ pub fn devices() -> [Device; 2] {
     [Device::cpu(), Device::cpu_tensors()]
 }
 
+/// Where tensors compute: burn's CPU backend and, where there is one, a graphics adapter.
+pub fn tensor_devices() -> Vec<Device> {
+    #[allow(unused_mut, reason = "without wgpu there is one")]
+    let mut devices = vec![Device::cpu_tensors()];
+    #[cfg(feature = "wgpu")]
+    match Device::wgpu() {
+        Ok(device) => devices.push(device),
+        Err(error) if std::env::var("STEADFAST_REQUIRE_WGPU").is_ok_and(|v| v == "1") => {
+            panic!("STEADFAST_REQUIRE_WGPU is set, but {error}")
+        }
+        Err(error) => eprintln!("not on wgpu: {error}"),
+    }
+    devices
+}
+
 /// One head of each kind.
 pub fn heads() -> Vec<Head> {
     let choices = |sizes: &[usize]| Head::Categorical { sizes: sizes.to_vec() };

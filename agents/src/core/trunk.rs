@@ -1,10 +1,12 @@
 //! The common part of networks with hyperbolic heads: observation → encoder ([`Mlp`]) → [`Features`], and the options of
-//! all of it. All derivatives are written out; everything computes on slices, on the CPU.
+//! all of it. On slices all derivatives are written out; on tensors autodiff finds them.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use steadfast_envs::state::Array;
 use steadfast_envs::{Rng, State, StateError};
 
+use super::device::Device;
 use super::features::{self, Features, Norm, Scale, Squash};
 use super::hyperbolic::dot;
 use super::hyperbolic::mlr::{Geometry, Mlr};
@@ -13,7 +15,6 @@ use super::mlp::slices::Workspace;
 use super::policy::{Net, load_parts, save_parts};
 use super::spectral::Spectral;
 use super::value_head::{ValueHead, ValueLoss};
-use super::weights::{Vector, apart};
 use crate::config::{bad, positive, size, within};
 use crate::{BuildError, Setup};
 
@@ -134,26 +135,6 @@ impl Representation {
     }
 }
 
-/// Heads compute on slices: fails for a device that is not `cpu`.
-///
-/// # Errors
-/// Names the task and the option to change.
-pub fn only_cpu(setup: &Setup) -> Result<(), BuildError> {
-    if setup.device.is_cpu() {
-        return Ok(());
-    }
-    Err(BuildError::CannotAct {
-        env: setup.spec.id.clone(),
-        why: "hyperbolic heads compute on the CPU only: use `--device cpu`".to_owned(),
-    })
-}
-
-/// The values of a vector in host memory.
-pub fn host(vector: &Vector) -> &[f32] {
-    let Vector::Host(values) = vector else { apart() };
-    values
-}
-
 /// Encoder and features: shapes and what follows from the parameters, which are the caller's. Parameters: the encoder's,
 /// then the gate's.
 #[derive(Clone)]
@@ -218,6 +199,11 @@ impl Trunk {
         self.len() == 0
     }
 
+    /// Whether there is spectral normalisation, whose singular vectors follow the parameters in host memory.
+    pub fn is_spectral(&self) -> bool {
+        self.spectral.is_some()
+    }
+
     /// One step of power iteration, where there is spectral normalisation.
     pub fn iterate(&mut self, params: &[f32]) {
         if let Some(spectral) = &mut self.spectral {
@@ -246,6 +232,17 @@ impl Trunk {
     pub fn forward(&self, params: &[f32], obs: &[f32], work: &mut TrunkWork) {
         let x = self.encoder.forward_slices(&self.effective, obs, &mut work.encoder);
         self.features.forward(&params[self.encoder.len()..self.len()], x, &mut work.features);
+    }
+
+    /// Features `[B, d]` of observations `[B, O]` under parameters `[P]`, on tensors.
+    pub fn forward_tensor(&self, params: &Tensor<1>, obs: Tensor<2>, device: &Device) -> Tensor<2> {
+        let encoder = params.clone().narrow(0, 0, self.encoder.len());
+        let effective = match &self.spectral {
+            Some(spectral) => spectral.apply_tensor(&encoder, device),
+            None => encoder,
+        };
+        let x = self.encoder.forward(&effective, obs).0;
+        self.features.forward_tensor(params, self.encoder.len(), x)
     }
 
     /// After [`Self::forward`], with the loss's derivative in [`TrunkWork::features`]: its gradient into `grad`.

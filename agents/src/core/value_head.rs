@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::device::Device;
 use super::kernels::{self, ln};
 
 /// What the value's loss is.
@@ -138,6 +140,21 @@ impl ValueHead {
             *d = weight * (*d * inverse - target);
         }
         weight * cross_entropy
+    }
+
+    /// The mean loss over rows of outputs `[B, K]` against their returns `[B]`, on tensors; `[1]`.
+    pub fn loss_tensor(&mut self, outputs: Tensor<2>, rets: &[f32], device: &Device) -> Tensor<1> {
+        if self.loss == ValueLoss::Squared {
+            let rets = device.matrix(rets.to_vec(), 1).autodiff();
+            return (outputs - rets).square().mean();
+        }
+        let mut targets = Vec::with_capacity(rets.len() * self.outputs());
+        for ret in rets {
+            self.aim(*ret);
+            targets.extend_from_slice(&self.target);
+        }
+        let targets = device.matrix(targets, self.outputs()).autodiff();
+        -(burn::tensor::activation::log_softmax(outputs, 1) * targets).sum_dim(1).mean()
     }
 
     /// The distribution that stands for a return, into `target`.

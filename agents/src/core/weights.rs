@@ -17,9 +17,13 @@ pub enum Vector {
 }
 
 impl Vector {
-    /// `values` where `device` computes.
+    /// `values` where `device` computes; none need no device.
     pub fn new(values: Vec<f32>, device: &Device) -> Self {
-        if device.is_cpu() { Self::Host(values) } else { Self::Tensor(device.vector(values)) }
+        if device.is_cpu() || values.is_empty() {
+            Self::Host(values)
+        } else {
+            Self::Tensor(device.vector(values))
+        }
     }
 
     /// Number of entries.

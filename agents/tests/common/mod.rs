@@ -29,7 +29,7 @@ pub fn plays(entry: &Entry, env: &str) -> bool {
 
 /// Whether the agent's networks compute on tensors, too.
 pub fn on_tensors(entry: &Entry) -> bool {
-    !is_joint(entry) && !["hyperpp", "dqn"].contains(&entry.name)
+    !is_joint(entry) && entry.name != "dqn"
 }
 
 /// Loads what `from` saved, its replay buffer included.

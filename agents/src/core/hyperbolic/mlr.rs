@@ -49,7 +49,7 @@ pub struct Mlr {
 }
 
 /// Lengths below this count as this, where something is divided by them.
-const TINY: f64 = 1e-15;
+pub(super) const TINY: f64 = 1e-15;
 
 /// What a forward pass keeps for the backward pass, and room for both.
 #[derive(Clone, Debug, Default)]
@@ -318,7 +318,7 @@ impl Mlr {
     }
 
     /// κ and g of the table above.
-    fn scales<T: Float>(&self) -> (T, T) {
+    pub(super) fn scales<T: Float>(&self) -> (T, T) {
         let (kappa, gain) = match self.geometry {
             Geometry::Euclidean | Geometry::Hyperboloid => (1.0, 1.0),
             Geometry::Ball => (4.0, 4.0),

@@ -4,7 +4,7 @@
 //! * ball: |p| < 1/√c, conformal factor λ = 2 / (1 − c|p|²).
 //!
 //! A feature vector v is a tangent vector at the origin, ρ = |v|, s = √c ρ. [`maps`] has maps, distances and transport;
-//! [`mlr`] the multinomial logistic regressions, which take v and never form a point.
+//! [`mlr`] the multinomial logistic regressions, which take v and never form a point; [`tensors`] has these on tensors.
 
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
@@ -14,6 +14,7 @@ use super::kernels::{self, Sizes, Start};
 pub mod maps;
 pub mod measure;
 pub mod mlr;
+pub mod tensors;
 
 /// `f32`, in which agents compute, or `f64`, in which tests check the same lines.
 ///
