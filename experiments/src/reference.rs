@@ -76,7 +76,7 @@ fn curves_agree_with_stable_baselines3_on_robots() {
 
 #[test]
 fn sac_agrees_with_stable_baselines3() {
-    curves_agree("sb3-sac", &["sac"], &[("Pendulum-v1", 20_000)]);
+    curves_agree("sb3-sac", &["sac"], &[("Pendulum-v1", 20_000), ("HalfCheetah-v5", 50_000)]);
 }
 
 /// Final scores of the default presets, 10 seeds, 100 greedy episodes.
