@@ -86,6 +86,7 @@ impl Mlr {
 }
 
 #[cfg(all(test, feature = "cpu"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
 mod tests {
     use super::super::mlr::Work;
     use super::super::testing::{CURVATURES, DIMS, RADII, near, normals, vector};
