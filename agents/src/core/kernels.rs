@@ -1,6 +1,6 @@
 //! Vector kernels on slices: the arithmetic of the CPU path.
 //!
-//! Each kernel is written once, as plain loops, and compiled for several instruction sets of which the processor's
+//! Each kernel is written once, as plain loops (products: as tiles of named vectors), and compiled for several instruction sets of which the processor's
 //! best is taken at run time. **Results have the same bits on every processor**: the source fixes the order of
 //! evaluation. Lanes run across independent results, never along a sum; sums take their terms in order, or in
 //! sixteen strands that are joined in a fixed way; a fused multiply-add is written as one (`mul_add`) and is one

@@ -280,7 +280,7 @@ mod tests {
     use super::super::features::{Norm, Scale};
     use super::super::hyperbolic::mlr::Geometry;
     use super::super::mlp::Activation;
-    use super::super::testing::{close, normals, rng};
+    use super::super::testing::{arm, close, normals, rng};
     use super::super::value_head::ValueLoss;
     use super::*;
     use crate::Device;
@@ -306,18 +306,7 @@ mod tests {
             (Norm::Spectral, Scale::Root, BallPoints, ValueLoss::Squared),
             (Norm::Layer, Scale::Clip, Ball, ValueLoss::TwoHot),
         ];
-        let representation = |(norm, scale, geometry, value_loss)| Representation {
-            features: 4,
-            norm,
-            scale,
-            geometry,
-            value_loss,
-            bins: 11,
-            value_min: -3.0,
-            value_max: 3.0,
-            ..Representation::default()
-        };
-        arms.into_iter().map(representation).collect()
+        arms.into_iter().map(arm).collect()
     }
 
     const ROWS: usize = 8;

@@ -595,7 +595,7 @@ mod tests {
     use super::super::hyperbolic::mlr::Geometry;
     use super::super::loss::ClippedSurrogate;
     use super::super::mlp::Activation;
-    use super::super::testing::{actions, close, heads, normals, rng, tensor_devices};
+    use super::super::testing::{actions, arm, close, heads, normals, rng, tensor_devices};
     use super::super::value_head::ValueLoss;
     use super::*;
     use crate::Device;
@@ -642,17 +642,7 @@ mod tests {
             (Norm::Layer, Scale::Clip, Ball, ValueLoss::TwoHot),
             (Norm::Rms, Scale::Gate, Euclidean, ValueLoss::HlGauss),
         ];
-        arms.into_iter().map(|(norm, scale, geometry, value_loss)| Representation {
-            features: 4,
-            norm,
-            scale,
-            geometry,
-            value_loss,
-            bins: 11,
-            value_min: -3.0,
-            value_max: 3.0,
-            ..Representation::default()
-        })
+        arms.into_iter().map(arm)
     }
 
     /// Every head: losses and the whole gradient on tensors against those on slices.

@@ -6,9 +6,13 @@ use steadfast_envs::{Env, Purpose, Rng, make_with, rng::stream};
 use super::batch::{HostRows, Rows, TensorRows};
 use super::device::{Device, to_host};
 use super::dist::Head;
+use super::features::{Norm, Scale};
+use super::hyperbolic::mlr::Geometry;
 use super::loss::PolicyLoss;
 use super::mlp::{Activation, Init};
 use super::policy::{Net, Policy};
+use super::trunk::Representation;
+use super::value_head::ValueLoss;
 use super::weights::{Direction, Scalar, Vector, read};
 
 /// The task of that name; those of `uav-bs` with hybrid actions and masks.
@@ -45,6 +49,21 @@ pub fn tensor_devices() -> Vec<Device> {
         Err(error) => eprintln!("not on wgpu: {error}"),
     }
     devices
+}
+
+/// A small network's representation with these parts.
+pub fn arm((norm, scale, geometry, value_loss): (Norm, Scale, Geometry, ValueLoss)) -> Representation {
+    Representation {
+        features: 4,
+        norm,
+        scale,
+        geometry,
+        value_loss,
+        bins: 11,
+        value_min: -3.0,
+        value_max: 3.0,
+        ..Representation::default()
+    }
 }
 
 /// One head of each kind.

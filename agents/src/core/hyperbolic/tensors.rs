@@ -8,14 +8,14 @@ use burn::tensor::Tensor;
 use super::mlr::{Geometry, Mlr, TINY};
 
 /// A constant of the autodiff graph, and what is added to it: zero, with the derivative of `x`.
-fn apart<const D: usize>(x: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
+fn pinned<const D: usize>(x: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
     let fixed = x.clone().detach();
     (fixed.clone(), x - fixed)
 }
 
 /// A = sinh(s)/s and B = cosh s of s².
 pub fn radial<const D: usize>(s2: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
-    let (s2, moved) = apart(s2);
+    let (s2, moved) = pinned(s2);
     // As `Radial::of`: series below 1.
     let x = s2.clone().clamp_max(1.0);
     let mut term = x.ones_like();
@@ -42,7 +42,7 @@ pub fn radial<const D: usize>(s2: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
 
 /// arsinh
 pub fn asinh<const D: usize>(u: Tensor<D>) -> Tensor<D> {
-    let (u, moved) = apart(u);
+    let (u, moved) = pinned(u);
     let size = u.clone().abs();
     // x² overflows where 1 is lost beside it anyway.
     let x = size.clone().clamp_max(1e9);

@@ -14,7 +14,7 @@ use std::mem::MaybeUninit;
 use super::dispatched;
 
 /// Rows of B that a product takes at a time, so that they stay in the caches. Does not change a result.
-pub(super) const BLOCK: usize = 256;
+const BLOCK: usize = 256;
 /// Columns of B from which its rows lie so far apart that a strip of them shares a few sets of the first cache.
 const SPREAD: usize = 128;
 /// Rows of a tile of one vector: as many sums under way as the multiply-add units can take.
