@@ -4,6 +4,8 @@
 const SHARED: &[(&str, &str)] = &[
     ("OnPolicy", include_str!("core/on_policy.rs")),
     ("Net", include_str!("core/policy.rs")),
+    ("Embedding", include_str!("core/trunk.rs")),
+    ("Heads", include_str!("core/network.rs")),
     ("Representation", include_str!("core/trunk.rs")),
     ("OffPolicy", include_str!("core/off_policy.rs")),
     ("Settings", include_str!("core/central.rs")),

@@ -35,7 +35,7 @@ use crate::core::profile::{self, Stage};
 use crate::core::q_net::{QNet, QWork, Tally, best, choose};
 use crate::core::replay::{Replay, Transition, Transitions};
 use crate::core::rollout::{finite_obs, finite_rewards};
-use crate::core::trunk::Representation;
+use crate::core::trunk::{Embedding, Representation};
 use crate::core::value_head::ValueLoss;
 use crate::core::weights::read;
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
@@ -121,11 +121,14 @@ impl Default for Config {
             activation: Activation::Relu,
             init: Init::Orthogonal,
             representation: Representation {
-                features: 64,
-                norm: Norm::None,
-                squash: Squash::Relu,
-                scale: Scale::None,
-                geometry: Geometry::Euclidean,
+                embedding: Embedding {
+                    features: 64,
+                    norm: Norm::None,
+                    squash: Squash::Relu,
+                    scale: Scale::None,
+                    geometry: Geometry::Euclidean,
+                    ..Embedding::default()
+                },
                 value_loss: ValueLoss::Squared,
                 ..Representation::default()
             },
@@ -236,7 +239,12 @@ impl Dqn {
         let points = net.points.len();
         Ok(Self {
             adam: Adam::new(net.weights.len(), c.adam_epsilon, &setup.device),
-            points_adam: RiemannianAdam::new(points, r.features, r.curvature, c.adam_epsilon),
+            points_adam: RiemannianAdam::new(
+                points,
+                r.embedding.features,
+                r.embedding.curvature,
+                c.adam_epsilon,
+            ),
             target: net.clone(),
             net,
             replay: Replay::new(c.buffer, obs_len, 1)?,
@@ -362,7 +370,7 @@ impl Agent for Dqn {
     }
 
     fn remarks(&self) -> Vec<String> {
-        self.config.representation.remarks()
+        self.config.representation.embedding.remarks()
     }
 
     fn replay(&self) -> Option<&Replay> {
@@ -497,7 +505,13 @@ mod tests {
             (Config { learning_starts: 10_000, ..small() }, "learning_starts"),
             (Config { hidden: vec![4, 0], ..small() }, "hidden"),
             (
-                Config { representation: Representation { alpha: 1.0, ..small().representation }, ..small() },
+                Config {
+                    representation: Representation {
+                        embedding: Embedding { alpha: 1.0, ..Embedding::default() },
+                        ..small().representation
+                    },
+                    ..small()
+                },
                 "alpha",
             ),
         ] {
@@ -509,8 +523,14 @@ mod tests {
     /// Features so long that sinh overflows: no gradient is finite, and no weight is touched.
     #[test]
     fn a_gradient_that_is_not_finite_changes_nothing() {
-        let representation =
-            Representation { geometry: Geometry::BallPoints, curvature: 1e6, ..small().representation };
+        let representation = Representation {
+            embedding: Embedding {
+                geometry: Geometry::BallPoints,
+                curvature: 1e6,
+                ..small().representation.embedding
+            },
+            ..small().representation
+        };
         let config = Config { representation, ..small() };
         let (mut agent, mut envs) = agent("CartPole-v1", config, Device::cpu()).unwrap();
         let before = agent.net.weights.to_host();

@@ -126,8 +126,8 @@ impl HyperPp {
             adam: Adam::new(core.net.weights.len(), config.adam_epsilon, &setup.device),
             points_adam: RiemannianAdam::new(
                 core.net.points.len(),
-                r.features,
-                r.curvature,
+                r.embedding.features,
+                r.embedding.curvature,
                 config.adam_epsilon,
             ),
             core,
@@ -204,7 +204,7 @@ impl Agent for HyperPp {
     }
 
     fn remarks(&self) -> Vec<String> {
-        self.config.representation.remarks()
+        self.config.representation.embedding.remarks()
     }
 
     fn save(&self) -> State {
@@ -230,6 +230,7 @@ mod tests {
     use crate::Device;
     use crate::core::features::{Norm, Scale};
     use crate::core::hyperbolic::mlr::Geometry;
+    use crate::core::trunk::Embedding;
     use steadfast_envs::{Purpose, make};
 
     fn small(representation: Representation) -> Config {
@@ -246,18 +247,19 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
         let refused = |r: Representation| agent(small(r), Device::cpu()).err().unwrap().to_string();
-        let base = Representation::default;
+        let of = |embedding: Embedding| refused(Representation { embedding, ..Representation::default() });
+        let (base, space) = (Representation::default, Embedding::default);
         for alpha in [0.0, 1.0, -0.1, f64::NAN] {
-            assert!(refused(Representation { alpha, ..base() }).contains("'alpha'"));
+            assert!(of(Embedding { alpha, ..space() }).contains("'alpha'"));
         }
         for curvature in [0.0, -1.0, f64::INFINITY] {
-            assert!(refused(Representation { curvature, ..base() }).contains("'curvature'"));
+            assert!(of(Embedding { curvature, ..space() }).contains("'curvature'"));
         }
-        assert!(refused(Representation { features: 0, ..base() }).contains("'features'"));
+        assert!(of(Embedding { features: 0, ..space() }).contains("'features'"));
         assert!(refused(Representation { bins: 1, ..base() }).contains("'bins'"));
         assert!(refused(Representation { value_min: 10.0, ..base() }).contains("'value_min'"));
-        let no_gate = Representation { scale: Scale::Root, radius_factor: 2.0, ..base() };
-        assert!(refused(no_gate).contains("'radius_factor'"));
+        let no_gate = Embedding { scale: Scale::Root, radius_factor: 2.0, ..space() };
+        assert!(of(no_gate).contains("'radius_factor'"));
     }
 
     /// Asked for, the geometry of embeddings is measured, and nothing else changes.
@@ -282,7 +284,8 @@ mod tests {
     #[test]
     fn few_features_are_remarked_on() {
         let remarks = |features| {
-            let representation = Representation { features, ..Representation::default() };
+            let embedding = Embedding { features, ..Embedding::default() };
+            let representation = Representation { embedding, ..Representation::default() };
             agent(small(representation), Device::cpu()).unwrap().0.remarks()
         };
         assert!(remarks(4).is_empty());
@@ -292,13 +295,14 @@ mod tests {
     /// Features so long that sinh overflows: reported, and no weight is touched.
     #[test]
     fn a_gradient_that_is_not_finite_changes_nothing() {
-        let plain = Representation {
+        let embedding = Embedding {
             norm: Norm::None,
             scale: Scale::None,
             geometry: Geometry::BallPoints,
             curvature: 1e6,
-            ..Representation::default()
+            ..Embedding::default()
         };
+        let plain = Representation { embedding, ..Representation::default() };
         let (mut agent, mut envs) = agent(small(plain), Device::cpu()).unwrap();
         let before = agent.core.net.weights.to_host();
         let error = agent.iterate(&mut envs).unwrap_err().to_string();

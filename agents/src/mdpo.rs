@@ -22,6 +22,7 @@ use steadfast_envs::{Rng, State, VecEnv};
 use crate::config::{at_least, positive, within};
 use crate::core::adam::{Adam, Schedule, clip_global_norm};
 use crate::core::loss::{PolicyLoss, Sample};
+use crate::core::network::Heads;
 use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy};
 use crate::core::weights::Mean;
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
@@ -56,6 +57,9 @@ pub struct Config {
     #[serde(flatten)]
     #[allow(missing_docs, reason = "flattened: its fields are documented")]
     pub on_policy: OnPolicy,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "flattened: its fields are documented")]
+    pub heads: Heads,
 }
 
 impl Default for Config {
@@ -74,6 +78,7 @@ impl Default for Config {
             value_clip: 0.2,
             critic_adam_epsilon: 1e-8,
             on_policy: OnPolicy { normalize_obs: true, normalize_reward: true, ..OnPolicy::default() },
+            heads: Heads::default(),
         }
     }
 }
@@ -125,7 +130,7 @@ impl Mdpo {
         at_least("m", config.m, 1)?;
         at_least("critic_epochs", config.critic_epochs, 1)?;
         at_least("critic_minibatch", config.critic_minibatch, 1)?;
-        let core = ActorCritic::new(config.on_policy.clone(), setup)?;
+        let core = ActorCritic::new(config.on_policy.clone(), &config.heads, setup)?;
         Ok(Self {
             policy_adam: Adam::new(core.policy.len(), config.adam_epsilon, &setup.device),
             critic_adam: Adam::new(core.critic.len(), config.critic_adam_epsilon, &setup.device),
@@ -181,6 +186,10 @@ impl Agent for Mdpo {
 
     fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
         self.core.pick(seen, how, actions, rng);
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.config.heads.remarks()
     }
 
     fn save(&self) -> State {

@@ -19,6 +19,7 @@ use steadfast_envs::{Rng, State, VecEnv};
 use crate::config::{at_least, positive, within};
 use crate::core::adam::{Adam, Schedule, clip_global_norm};
 use crate::core::loss::{ClippedSurrogate, SquaredError};
+use crate::core::network::Heads;
 use crate::core::on_policy::{ActorCritic, OnPolicy};
 use crate::core::weights::Mean;
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
@@ -51,6 +52,9 @@ pub struct Config {
     #[serde(flatten)]
     #[allow(missing_docs, reason = "flattened: its fields are documented")]
     pub on_policy: OnPolicy,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "flattened: its fields are documented")]
+    pub heads: Heads,
 }
 
 impl Default for Config {
@@ -68,6 +72,7 @@ impl Default for Config {
             normalize_advantage: true,
             adam_epsilon: 1e-5,
             on_policy: OnPolicy::default(),
+            heads: Heads::default(),
         }
     }
 }
@@ -99,7 +104,7 @@ impl Ppo {
         ] {
             within(key, value, 0.0, f64::INFINITY)?;
         }
-        let core = ActorCritic::new(config.on_policy.clone(), setup)?;
+        let core = ActorCritic::new(config.on_policy.clone(), &config.heads, setup)?;
         Ok(Self {
             policy_adam: Adam::new(core.policy.len(), config.adam_epsilon, &setup.device),
             critic_adam: Adam::new(core.critic.len(), config.adam_epsilon, &setup.device),
@@ -157,6 +162,10 @@ impl Agent for Ppo {
 
     fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
         self.core.pick(seen, how, actions, rng);
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.config.heads.remarks()
     }
 
     fn save(&self) -> State {

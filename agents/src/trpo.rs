@@ -20,6 +20,7 @@ use steadfast_envs::{Rng, State, VecEnv};
 use crate::config::{at_least, positive, within};
 use crate::core::adam::{Adam, Schedule};
 use crate::core::loss::Surrogate;
+use crate::core::network::Heads;
 use crate::core::on_policy::{ActorCritic, CriticFit, OnPolicy};
 use crate::core::trust_region::{CG_TOLERANCE, line_search, natural_direction, step_length};
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
@@ -73,6 +74,9 @@ pub struct Config {
     #[serde(flatten)]
     #[allow(missing_docs, reason = "flattened: its fields are documented")]
     pub on_policy: OnPolicy,
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "flattened: its fields are documented")]
+    pub heads: Heads,
 }
 
 impl Default for Config {
@@ -95,6 +99,7 @@ impl Default for Config {
             critic_minibatch: 128,
             adam_epsilon: 1e-5,
             on_policy: OnPolicy::default(),
+            heads: Heads::default(),
         }
     }
 }
@@ -127,7 +132,7 @@ impl Trpo {
         ] {
             at_least(key, value, 1)?;
         }
-        let core = ActorCritic::new(config.on_policy.clone(), setup)?;
+        let core = ActorCritic::new(config.on_policy.clone(), &config.heads, setup)?;
         Ok(Self {
             critic_adam: Adam::new(core.critic.len(), config.adam_epsilon, &setup.device),
             core,
@@ -200,6 +205,10 @@ impl Agent for Trpo {
 
     fn act(&self, seen: &mut Seen, how: Acting, actions: &mut [f32], rng: &mut Rng) {
         self.core.pick(seen, how, actions, rng);
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.config.heads.remarks()
     }
 
     fn save(&self) -> State {

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{build, is_off_policy, learners, on_tensors, options, plays};
+use common::{build, is_off_policy, learners, on_tensors, options, plays, takes_heads};
 use steadfast_agents::{Device, Entry, Setup};
 use steadfast_envs::{State, state::Array};
 
@@ -32,8 +32,14 @@ fn one_update(entry: &Entry) -> String {
 }
 
 /// The parameters of all networks by name, before and after that many iterations.
-fn update(entry: &Entry, env: &str, device: &Device, iterations: usize) -> [Vec<(String, Vec<f32>)>; 2] {
-    let options = options(entry, &one_update(entry));
+fn update(
+    entry: &Entry,
+    heads: &str,
+    env: &str,
+    device: &Device,
+    iterations: usize,
+) -> [Vec<(String, Vec<f32>)>; 2] {
+    let options = options(entry, &format!("{}\n{heads}", one_update(entry)));
     let (mut agent, mut envs) = build(entry, env, &options, 0, 10 * 128, device.clone(), 1);
     let before = parameters(&agent.save());
     for _ in 0..iterations {
@@ -64,15 +70,16 @@ fn distance(a: &[(String, Vec<f32>)], b: &[(String, Vec<f32>)]) -> f32 {
 
 /// Compares with the CPU after so many iterations: whatever differs then feeds on itself, through what is seen and done.
 fn agrees_with_the_cpu(device: &Device, iterations: usize) {
-    for entry in learners().filter(|e| on_tensors(e)) {
+    let hyperbolic = learners().filter(|e| takes_heads(e)).map(|e| (e, "heads = 'hyperpp'\nfeatures = 8"));
+    for (entry, heads) in learners().filter(|e| on_tensors(e)).map(|e| (e, "")).chain(hyperbolic) {
         for env in
             ["CartPole-v1", "Pendulum-v1", "probe/multi-discrete"].into_iter().filter(|e| plays(entry, e))
         {
-            let [before, cpu] = update(entry, env, &Device::cpu(), iterations);
-            let [_, other] = update(entry, env, device, iterations);
+            let [before, cpu] = update(entry, heads, env, &Device::cpu(), iterations);
+            let [_, other] = update(entry, heads, env, device, iterations);
             assert!(distance(&before, &cpu) > 3e-3, "{} on {env}: the update does too little", entry.name);
             let distance = distance(&cpu, &other);
-            println!("{} on {env}, {iterations} iterations: {distance:e}", entry.name);
+            println!("{} {heads:?} on {env}, {iterations} iterations: {distance:e}", entry.name);
             assert!(distance <= 1e-4, "{} on {env}: the devices differ by {distance:e}", entry.name);
         }
     }

@@ -7,7 +7,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use common::{build, is_off_policy, learners, on_tensors, options, plays};
+use common::{build, is_off_policy, learners, on_tensors, options, plays, takes_heads};
 use steadfast_agents::core::device::{Transfers, transfers};
 use steadfast_agents::{Device, Entry};
 
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Allocations of an iteration once buffers have grown, with its finished episodes.
-fn allocations(entry: &Entry, env: &str, horizon: usize, epochs: usize) -> (u64, u64) {
+fn allocations(entry: &Entry, heads: &str, env: &str, horizon: usize, epochs: usize) -> (u64, u64) {
     let own = match entry.name {
         "maddpg" => format!(
             "updates = {epochs}\nbuffer = 10_000\nminibatch = 32\nlearning_starts = 64\ntrain_every = 4"
@@ -61,7 +61,7 @@ fn allocations(entry: &Entry, env: &str, horizon: usize, epochs: usize) -> (u64,
         name => panic!("'{name}' needs settings here"),
     };
     let normalize = if is_off_policy(entry) { "" } else { "normalize_obs = true\nnormalize_reward = true" };
-    let text = format!("{own}\nnum_envs = 4\nhorizon = {horizon}\nhidden = [16]\n{normalize}");
+    let text = format!("{own}\nnum_envs = 4\nhorizon = {horizon}\nhidden = [16]\n{normalize}\n{heads}");
     let (mut agent, mut envs) = build(entry, env, &options(entry, &text), 0, 1_000_000, Device::cpu(), 1);
     for _ in 0..6 {
         agent.iterate(&mut envs).unwrap();
@@ -72,16 +72,21 @@ fn allocations(entry: &Entry, env: &str, horizon: usize, epochs: usize) -> (u64,
     (ALLOCATIONS.get() - before, envs.take_episodes().len() as u64)
 }
 
+/// Agents whose heads can be hyperbolic, with such.
+fn hyperbolic() -> impl Iterator<Item = (&'static Entry, &'static str)> {
+    learners().filter(|e| takes_heads(e)).map(|e| (e, "heads = 'hyperpp'\nfeatures = 8"))
+}
+
 #[test]
 fn steps_and_minibatches_do_not_allocate() {
-    for entry in learners() {
+    for (entry, heads) in learners().map(|e| (e, "")).chain(hyperbolic()) {
         for env in ["Pendulum-v1", "CartPole-v1", "probe/multi-discrete", "probe/coordination"]
             .into_iter()
             .filter(|e| plays(entry, e))
         {
-            let (few, _) = allocations(entry, env, 64, 1);
+            let (few, _) = allocations(entry, heads, env, 64, 1);
             for (horizon, epochs) in [(64, 8), (256, 8)] {
-                let (many, episodes) = allocations(entry, env, horizon, epochs);
+                let (many, episodes) = allocations(entry, heads, env, horizon, epochs);
                 // An iteration may allocate a little, for each step of each player (of `matrl` two); a finished episode is handed over in memory of its
                 // own, in a list that grows.
                 let players = steadfast_envs::make(env).unwrap().spec().agents.len() as u64;
@@ -99,7 +104,7 @@ fn steps_and_minibatches_do_not_allocate() {
 }
 
 /// Transfers of one iteration with that many passes over the batch.
-fn transfers_of(entry: &Entry, device: &Device, epochs: usize) -> Transfers {
+fn transfers_of(entry: &Entry, heads: &str, device: &Device, epochs: usize) -> Transfers {
     let own = match entry.name {
         _ if is_off_policy(entry) => {
             format!("updates = {epochs}\nbuffer = 1000\nminibatch = 32\nlearning_starts = 100")
@@ -108,7 +113,7 @@ fn transfers_of(entry: &Entry, device: &Device, epochs: usize) -> Transfers {
         "trpo" => format!("critic_epochs = {epochs}\ncritic_minibatch = 32\ncg_iterations = 5"),
         _ => format!("critic_epochs = {epochs}\ncritic_minibatch = 32\nm = {epochs}"),
     };
-    let text = format!("{own}\nnum_envs = 2\nhorizon = 64\nhidden = [16]");
+    let text = format!("{own}\nnum_envs = 2\nhorizon = 64\nhidden = [16]\n{heads}");
     let (mut agent, mut envs) =
         build(entry, "Pendulum-v1", &options(entry, &text), 0, 10_000, device.clone(), 1);
     agent.iterate(&mut envs).unwrap();
@@ -121,10 +126,16 @@ fn transfers_of(entry: &Entry, device: &Device, epochs: usize) -> Transfers {
 /// What a graphics device sees, counted on the CPU through the same code.
 #[test]
 fn nothing_is_read_back_inside_an_iteration() {
-    for entry in learners().filter(|e| on_tensors(e)) {
-        assert_eq!(transfers_of(entry, &Device::cpu(), 3), Transfers::default(), "slices move nothing");
-        let (once, often) =
-            (transfers_of(entry, &Device::cpu_tensors(), 1), transfers_of(entry, &Device::cpu_tensors(), 5));
+    for (entry, heads) in learners().filter(|e| on_tensors(e)).map(|e| (e, "")).chain(hyperbolic()) {
+        assert_eq!(
+            transfers_of(entry, heads, &Device::cpu(), 3),
+            Transfers::default(),
+            "slices move nothing"
+        );
+        let (once, often) = (
+            transfers_of(entry, heads, &Device::cpu_tensors(), 1),
+            transfers_of(entry, heads, &Device::cpu_tensors(), 5),
+        );
         println!("{}: {once:?}, {often:?}", entry.name);
         if is_off_policy(entry) {
             // They hand their numbers from network to network through the host: so many each gradient step.

@@ -7,8 +7,8 @@
 
 mod common;
 
-use common::{build, is_off_policy, learners, options, plays};
-use steadfast_agents::Device;
+use common::{build, is_off_policy, learners, options, plays, takes_heads};
+use steadfast_agents::{Device, Entry};
 
 /// Agent, task, and after the third iteration: policy loss, value loss, KL divergence, entropy.
 const GOLDEN: &[(&str, &str, [f64; 4])] = &[
@@ -49,10 +49,25 @@ const GOLDEN: &[(&str, &str, [f64; 4])] = &[
     ("matrl", "particle/spread", [-0.0488167, 0.9409224, 0.005660919, 1.5854600]),
 ];
 
+/// The same with hyperbolic heads.
+const HYPERBOLIC: &[(&str, &str, [f64; 4])] = &[
+    ("ppo", "CartPole-v1", [-0.0085172, 2.0791259, 0.000218771, 0.6881838]),
+    ("ppo", "Pendulum-v1", [-0.0031346, 0.3012724, 0.000219728, 1.4062507]),
+    ("trpo", "CartPole-v1", [-0.0228684, 1.7771944, 0.003675960, 0.6688257]),
+    ("trpo", "Pendulum-v1", [-0.0260959, 0.3040830, 0.008330210, 1.2847521]),
+    ("mdpo", "CartPole-v1", [-0.0045445, 2.1889480, 0.000066620, 0.6887919]),
+    ("mdpo", "Pendulum-v1", [-0.0012240, 0.3208264, 0.000058098, 1.4113998]),
+];
+
 #[test]
 fn three_iterations_report_what_they_always_did() {
+    reports(learners(), "", GOLDEN);
+    reports(learners().filter(|e| takes_heads(e)), "heads = 'hyperpp'\nfeatures = 8", HYPERBOLIC);
+}
+
+fn reports(entries: impl Iterator<Item = &'static Entry>, heads: &str, golden: &[(&str, &str, [f64; 4])]) {
     let mut moved = Vec::new();
-    for entry in learners() {
+    for entry in entries {
         for env in
             ["CartPole-v1", "Pendulum-v1", "particle/spread"].into_iter().filter(|env| plays(entry, env))
         {
@@ -61,7 +76,7 @@ fn three_iterations_report_what_they_always_did() {
                 _ if is_off_policy(entry) => "buffer = 1000\nminibatch = 32\nlearning_starts = 100",
                 _ => "normalize_obs = true\nnormalize_reward = true",
             };
-            let text = format!("num_envs = 2\nhorizon = 64\nhidden = [16]\n{own}");
+            let text = format!("num_envs = 2\nhorizon = 64\nhidden = [16]\n{own}\n{heads}");
             let (mut agent, mut envs) =
                 build(entry, env, &options(entry, &text), 0, 10 * 128, Device::cpu(), 1);
             for _ in 0..2 {
@@ -70,7 +85,7 @@ fn three_iterations_report_what_they_always_did() {
             let m = agent.iterate(&mut envs).unwrap();
             // Agents without a divergence report none.
             let found = [m.policy_loss, m.value_loss, m.kl, m.entropy].map(|x| x.unwrap_or(0.0));
-            let golden = GOLDEN.iter().find(|row| (row.0, row.1) == (entry.name, env));
+            let golden = golden.iter().find(|row| (row.0, row.1) == (entry.name, env));
             // Relative to the value; KL divergences are small differences of numbers of order one.
             let close = |a: f64, b: f64| (a - b).abs() <= 1e-4 * b.abs().max(1e-3);
             if !golden.is_some_and(|row| found.iter().zip(row.2).all(|(a, b)| close(*a, b))) {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{build, is_off_policy, learners, options, plays, set};
+use common::{build, is_off_policy, learners, options, plays, set, takes_heads};
 use steadfast_agents::{Acting, Agent, Device, Entry, Seen};
 use steadfast_envs::{Purpose, VecEnv, make, probe, rng::stream};
 
@@ -84,10 +84,10 @@ fn evaluate(agent: &dyn Agent, env: &str) -> f64 {
     returns.iter().sum::<f64>() / returns.len() as f64
 }
 
-fn learn(entry: &Entry, seed: u64) {
+fn learn(entry: &Entry, settings: &str, seed: u64) {
     for (env, shortfall) in PROBES.into_iter().filter(|(env, _)| plays(entry, env)) {
         let (mut agent, mut envs) =
-            build(entry, env, &options(entry, &small(entry)), seed, 60 * 256, Device::cpu(), 1);
+            build(entry, env, &options(entry, settings), seed, 60 * 256, Device::cpu(), 1);
         for _ in 0..60 {
             agent.iterate(&mut envs).unwrap();
         }
@@ -100,7 +100,14 @@ fn learn(entry: &Entry, seed: u64) {
 
 #[test]
 fn every_agent_solves_the_probes() {
-    learners().for_each(|entry| learn(entry, 0));
+    learners().for_each(|entry| learn(entry, &small(entry), 0));
+}
+
+#[test]
+fn agents_with_hyperbolic_heads_solve_the_probes() {
+    for entry in learners().filter(|e| takes_heads(e)) {
+        learn(entry, &format!("{}\nheads = 'hyperpp'\nfeatures = 8", small(entry)), 0);
+    }
 }
 
 /// The value that the agent's critic ends with on `probe/endless`, whose observations mean nothing: without

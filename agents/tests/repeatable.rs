@@ -46,6 +46,9 @@ fn everything_on(entry: &Entry) -> Table {
         "hyperpp" => format!(
             "{learning}\n{schedule}\nepochs = 2\nminibatch = 32\nfeatures = 8\ngeometry = 'ball-points'\nnorm = 'spectral'"
         ),
+        "trpo" => format!(
+            "{learning}\n{schedule}\ncritic_epochs = 2\ncritic_minibatch = 32\nheads = 'hyperpp'\nfeatures = 8"
+        ),
         _ => format!("{learning}\n{schedule}\ncritic_epochs = 2\ncritic_minibatch = 32"),
     };
     options(entry, &format!("{text}\nnum_envs = 4\nhorizon = 60"))

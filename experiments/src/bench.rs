@@ -12,7 +12,7 @@ use steadfast_agents::core::dist::Head;
 use steadfast_agents::core::hyperbolic::mlr::RiemannianAdam;
 use steadfast_agents::core::kernels::{self, AdamStep, Sizes, Start};
 use steadfast_agents::core::loss::{ClippedSurrogate, SquaredError};
-use steadfast_agents::core::mlp::slices::Workspace;
+use steadfast_agents::core::network::Workspace;
 use steadfast_agents::core::off_policy::{ActorCritics, OffPolicy};
 use steadfast_agents::core::policy::{Critic, Net, Policy};
 use steadfast_agents::core::replay::{Replay, Transition};
@@ -458,8 +458,12 @@ fn shared_update(show: &mut Show) -> Result<()> {
             let head = Head::Categorical { sizes: vec![actions] };
             let mut net = SharedNet::new(head, obs_len, &net, r, rng, &setup);
             let mut adam = Adam::new(net.weights.len(), c.adam_epsilon, &device);
-            let mut points_adam =
-                RiemannianAdam::new(net.points.len(), r.features, r.curvature, c.adam_epsilon);
+            let mut points_adam = RiemannianAdam::new(
+                net.points.len(),
+                r.embedding.features,
+                r.embedding.curvature,
+                c.adam_epsilon,
+            );
             let chosen = (0..minibatch).map(|i| (i % actions) as f32).collect();
             let mut rows = Rows::Host(HostRows {
                 obs: numbers(minibatch * obs_len),

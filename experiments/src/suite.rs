@@ -25,6 +25,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("hyperbolic", include_str!("../suites/hyperbolic.toml")),
     ("hyperbolic-control", include_str!("../suites/hyperbolic-control.toml")),
     ("hyperbolic-stability", include_str!("../suites/hyperbolic-stability.toml")),
+    ("hyperbolic-heads", include_str!("../suites/hyperbolic-heads.toml")),
     ("hyperbolic-dial", include_str!("../suites/hyperbolic-dial.toml")),
     ("hyperbolic-levels", include_str!("../suites/hyperbolic-levels.toml")),
     ("spread", include_str!("../suites/spread.toml")),

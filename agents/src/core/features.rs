@@ -93,9 +93,13 @@ impl<T: Float> Work<T> {
         (&self.v, &mut self.d_v)
     }
 
-    /// σ of the gate of the last forward pass, `[B]`; empty without a gate.
-    pub fn gate(&self) -> &[T] {
-        &self.gate
+    /// Mean length of the features of the last forward pass, and mean of their gate where there is one.
+    pub fn means(&self) -> (f64, Option<f64>) {
+        let n = self.inverse.len().max(1);
+        let length = |v: &[T]| -> f64 { dot(v, v).sqrt().into() };
+        let norm = self.v.chunks_exact((self.v.len() / n).max(1)).map(length).sum::<f64>() / n as f64;
+        let gate = || self.gate.iter().map(|g| -> f64 { (*g).into() }).sum::<f64>() / n as f64;
+        (norm, (!self.gate.is_empty()).then(gate))
     }
 }
 
@@ -273,6 +277,121 @@ impl Features {
             }
         }
     }
+
+    /// Directional derivative of the features along `tangent` of `params`, into the room of [`Work::features`], after
+    /// [`Self::forward`] on outputs of an encoder that move along `d_x` `[B, d]`.
+    pub fn jvp<T: Float>(&self, params: &[T], tangent: &[T], d_x: &[T], work: &mut Work<T>) {
+        let d = self.dim;
+        work.features();
+        let Work { v, d_v, normed, scaled, inverse, gate, .. } = work;
+        let one = T::of(1.0);
+        let share = T::of(1.0 / d as f64);
+        let rooted = matches!(self.scale, Scale::Gate | Scale::Root);
+        let (root, unscale) =
+            if rooted { (T::of(1.0 / (d as f64).sqrt()), T::of((d as f64).sqrt())) } else { (one, one) };
+        for (b, (d_x, d_v)) in d_x.chunks_exact(d).zip(d_v.chunks_exact_mut(d)).enumerate() {
+            let at = b * d..(b + 1) * d;
+            let (v, n, x_hat) = (&v[at.clone()], &normed[at.clone()], &scaled[at]);
+            // n: the way back is symmetric.
+            let (along, mean) = match self.norm {
+                Norm::Rms => (dot(d_x, n) * share, T::default()),
+                Norm::Layer => {
+                    (dot(d_x, n) * share, d_x.iter().fold(T::default(), |sum, d| sum + *d) * share)
+                }
+                Norm::Spectral | Norm::None => (T::default(), T::default()),
+            };
+            // x̂
+            for j in 0..d {
+                let h = x_hat[j] * unscale;
+                let slope = match self.squash {
+                    Squash::Tanh => one - h * h,
+                    Squash::Relu if h > T::default() => one,
+                    Squash::Relu => T::default(),
+                };
+                d_v[j] = inverse[b] * (d_x[j] - mean - n[j] * along) * slope * root;
+            }
+            // v
+            match self.scale {
+                Scale::Gate => {
+                    let (sigma, bound) = (gate[b], T::of(self.bound));
+                    let d_logit = dot(&tangent[..d], x_hat) + dot(&params[..d], d_v) + tangent[d];
+                    let d_sigma = sigma * (one - sigma) * d_logit;
+                    for j in 0..d {
+                        d_v[j] = bound * (d_sigma * x_hat[j] + sigma * d_v[j]);
+                    }
+                }
+                Scale::Clip => {
+                    let length = dot(x_hat, x_hat).sqrt();
+                    if length > one {
+                        let along = dot(v, d_v);
+                        d_v.iter_mut().zip(v).for_each(|(d, v)| *d = (*d - *v * along) / length);
+                    }
+                }
+                Scale::Root | Scale::None => {}
+            }
+        }
+    }
+
+    /// The same on tensors, without autodiff: features `[B, d]` of `x` `[B, d]` under the parameters that begin at `first`, and their
+    /// derivative along `d_x` and `tangent`.
+    pub fn jvp_tensor(
+        &self,
+        params: &Tensor<1>,
+        tangent: &Tensor<1>,
+        first: usize,
+        x: Tensor<2>,
+        d_x: Tensor<2>,
+    ) -> (Tensor<2>, Tensor<2>) {
+        let d = self.dim;
+        let (n, d_n) = match self.norm {
+            Norm::Rms | Norm::Layer => {
+                let centred =
+                    |x: Tensor<2>| if self.norm == Norm::Layer { x.clone() - x.mean_dim(1) } else { x };
+                let (x, d_x) = (centred(x), centred(d_x));
+                let inverse = (x.clone().square().mean_dim(1) + f64::from(f32::EPSILON)).sqrt().recip(); // [B, 1]
+                let n = x * inverse.clone();
+                let along = (n.clone() * d_x.clone()).mean_dim(1);
+                (n.clone(), (d_x - n * along) * inverse)
+            }
+            Norm::Spectral | Norm::None => (x, d_x),
+        };
+        let (h, slope) = match self.squash {
+            Squash::Tanh => {
+                let h = n.tanh();
+                (h.clone(), 1.0 - h.square())
+            }
+            Squash::Relu => {
+                let h = n.clamp_min(0.0);
+                (h.clone(), h.sign())
+            }
+        };
+        let d_h = d_n * slope;
+        let root = 1.0 / (d as f64).sqrt();
+        match self.scale {
+            Scale::Gate => {
+                let gate = |of: &Tensor<1>| of.clone().narrow(0, first, d).reshape([d, 1]);
+                let offset = |of: &Tensor<1>| of.clone().narrow(0, first + d, 1).reshape([1, 1]);
+                let (x_hat, d_x_hat) = (h * root, d_h * root);
+                let logit = x_hat.clone().matmul(gate(params)) + offset(params); // [B, 1]
+                let d_logit = x_hat.clone().matmul(gate(tangent))
+                    + d_x_hat.clone().matmul(gate(params))
+                    + offset(tangent);
+                let sigma = burn::tensor::activation::sigmoid(logit);
+                let d_sigma = sigma.clone() * (1.0 - sigma.clone()) * d_logit;
+                let d_v = x_hat.clone() * d_sigma + d_x_hat * sigma.clone();
+                (x_hat * sigma * self.bound, d_v * self.bound)
+            }
+            Scale::Root => (h * root, d_h * root),
+            Scale::Clip => {
+                let square = h.clone().square().sum_dim(1);
+                let longer = square.clone().clamp_min(1.0).sqrt();
+                let v = h / longer.clone();
+                let along = (v.clone() * d_h.clone()).sum_dim(1) * square.greater_scalar(1.0).float();
+                (v.clone(), (d_h - v * along) / longer)
+            }
+            Scale::None => (h, d_h),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -347,6 +466,69 @@ mod tests {
                         x[i] = saved - h;
                         near(d_x[i], (up - loss(&params, &x)) / (2.0 * h), 1.0, 1e-6);
                         x[i] = saved;
+                    }
+                }
+            }
+        }
+    }
+
+    /// J t of a chain with numbers of `T`, for tangents of parameters and inputs.
+    fn along<T: Float>(chain: &Features, at: [&[f64]; 2], tangents: [&[f64]; 2]) -> Vec<f64> {
+        let ([params, x], [tangent, d_x]) = (at.map(narrow::<T>), tangents.map(narrow::<T>));
+        let mut work = Work::default();
+        chain.forward(&params, &x, &mut work);
+        chain.jvp(&params, &tangent, &d_x, &mut work);
+        super::super::hyperbolic::testing::f64s(work.features().1)
+    }
+
+    #[test]
+    fn tangents_agree_with_finite_differences() {
+        let (d, rows) = (5, 3);
+        for norm in NORMS {
+            for squash in [Squash::Tanh, Squash::Relu] {
+                for scale in SCALES {
+                    let chain = Features { dim: d, norm, squash, scale, bound: 1.8 };
+                    let (params, x) = (normals(chain.len(), 3), normals(rows * d, 4));
+                    let (tangent, d_x) = (normals(chain.len(), 6), normals(rows * d, 7));
+                    let ours = along::<f64>(&chain, [&params, &x], [&tangent, &d_x]);
+                    let single = along::<f32>(&chain, [&params, &x], [&tangent, &d_x]);
+                    let moved = |h: f64| {
+                        let by = |x: &[f64], d: &[f64]| -> Vec<f64> {
+                            x.iter().zip(d).map(|(x, d)| x + h * d).collect()
+                        };
+                        features::<f64>(&chain, &by(&params, &tangent), &by(&x, &d_x))
+                    };
+                    let h = 1e-6;
+                    for (i, (up, down)) in moved(h).iter().zip(moved(-h)).enumerate() {
+                        near(ours[i], (up - down) / (2.0 * h), 1.0, 1e-6);
+                        near(single[i], ours[i], 1.0, 1e-4);
+                    }
+                }
+            }
+        }
+    }
+
+    #[cfg(feature = "cpu")]
+    #[test]
+    fn tangents_on_tensors_agree_with_those_in_f64() {
+        use crate::core::device::to_host;
+        let (d, rows) = (5, 3);
+        for device in crate::core::testing::tensor_devices() {
+            for (norm, squash) in NORMS.into_iter().flat_map(|n| [(n, Squash::Tanh), (n, Squash::Relu)]) {
+                for scale in SCALES {
+                    let chain = Features { dim: d, norm, squash, scale, bound: 1.8 };
+                    let (params, x) = (normals(chain.len(), 3), normals(rows * d, 4));
+                    let (tangent, d_x) = (normals(chain.len(), 6), normals(rows * d, 7));
+                    let flat = |x: &[f64]| device.vector([&[0.5f32], narrow::<f32>(x).as_slice()].concat());
+                    let matrix = |x: &[f64]| device.matrix(narrow(x), d);
+                    let (v, d_v) =
+                        chain.jvp_tensor(&flat(&params), &flat(&tangent), 1, matrix(&x), matrix(&d_x));
+                    let expected = along::<f64>(&chain, [&params, &x], [&tangent, &d_x]);
+                    for (ours, expected) in to_host(v).iter().zip(features::<f64>(&chain, &params, &x)) {
+                        near(*ours, expected, 1.0, 1e-5);
+                    }
+                    for (ours, expected) in to_host(d_v).iter().zip(expected) {
+                        near(*ours, expected, 1.0, 1e-4);
                     }
                 }
             }

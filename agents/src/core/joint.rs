@@ -21,7 +21,7 @@ use super::advantages::{Trajectory, explained_variance, gae};
 use super::batch::{Batch, HostRows, Rows};
 use super::device::Device;
 use super::loss::{ClippedSurrogate, SquaredError};
-use super::mlp::slices::Workspace;
+use super::network::Workspace;
 use super::normalize::{ObsNormalizer, RewardScaler};
 use super::on_policy::{CriticFit, OnPolicy, TimeLimit, head_of};
 use super::policy::{Critic, Policy};

@@ -19,6 +19,7 @@ pub mod kernels;
 pub mod loss;
 pub mod meta_game;
 pub mod mlp;
+pub mod network;
 pub mod normalize;
 pub mod off_policy;
 pub mod on_policy;

@@ -14,7 +14,7 @@ use super::batch::{Batch, HostRows, Rows, TensorRows};
 use super::device::Device;
 use super::dist::Head;
 use super::loss::SquaredError;
-use super::mlp::slices::Workspace;
+use super::network::{Heads, Workspace};
 use super::normalize::{ObsNormalizer, RewardScaler};
 use super::policy::{Critic, Net, Policy};
 use super::profile::{self, Stage};
@@ -173,8 +173,9 @@ impl ActorCritic {
     ///
     /// # Errors
     /// When a setting is out of range or the task is none that on-policy agents can act in.
-    pub fn new(config: OnPolicy, setup: &Setup) -> Result<Self, BuildError> {
+    pub fn new(config: OnPolicy, heads: &Heads, setup: &Setup) -> Result<Self, BuildError> {
         config.validate()?;
+        heads.validate()?;
         let (spec, seed, device) = (setup.spec, setup.seed, &setup.device);
         let head = head_for(spec)?;
         let obs_len = spec.obs_len();
@@ -189,8 +190,8 @@ impl ActorCritic {
         );
         let init = |index| rng::stream(seed, Purpose::Init, index);
         Ok(Self {
-            policy: Policy::new(head, obs_len, &config.net, &mut init(0), device),
-            critic: Critic::new(obs_len, &config.net, &mut init(1), device),
+            policy: Policy::with_heads(head, obs_len, &config.net, heads, &mut init(0), device),
+            critic: Critic::with_heads(obs_len, &config.net, heads, &mut init(1), device),
             iteration: 0,
             iterations: setup.total_steps / (n * config.horizon) as u64,
             collector,
@@ -293,6 +294,7 @@ impl ActorCritic {
         self.iteration += 1;
         batch.rows.standardize_advantage(1e-8);
         let after = self.policy.compare(&batch.rows, clip);
+        let (feature_norm, gate) = self.policy.feature_means();
         let value_error = self.critic.error(&batch.rows);
         let of_all = [after.surrogate, value_error, after.kl_old_new, after.entropy, after.clip_fraction];
         let ([surrogate, value_loss, kl, entropy, clip_fraction], own) = read_both(of_all, own);
@@ -306,6 +308,8 @@ impl ActorCritic {
             clip_fraction: Some(clip_fraction),
             explained_variance,
             action_std: self.policy.action_std(),
+            feature_norm,
+            gate,
             ..metrics(own)
         }
     }
@@ -402,7 +406,7 @@ mod tests {
         let config = OnPolicy { num_envs: 2, horizon, gae_lambda: lambda, time_limit, ..OnPolicy::default() };
         let envs = VecEnv::new(&make, 2, 3, Purpose::Env, 1);
         let setup = Setup { spec: envs.spec(), seed: 3, total_steps: 1000, device: Device::cpu() };
-        (ActorCritic::new(config, &setup).unwrap(), envs)
+        (ActorCritic::new(config, &Heads::default(), &setup).unwrap(), envs)
     }
 
     /// With λ = 0 the return is r + γ V(next): `next` is the observation that follows, or the final one.
@@ -458,7 +462,7 @@ mod tests {
         let config =
             OnPolicy { num_envs: 3, horizon: 20, gae_lambda: 0.0, gamma: 0.0, ..OnPolicy::default() };
         let setup = Setup { spec: envs.spec(), seed: 0, total_steps: 1000, device: Device::cpu() };
-        let mut core = ActorCritic::new(config, &setup).unwrap();
+        let mut core = ActorCritic::new(config, &Heads::default(), &setup).unwrap();
         let mut batch = core.collect(&mut envs).unwrap();
         // With γ = 0 the return is the reward, which says what was seen and done.
         let all = host(&batch).clone();
@@ -523,7 +527,7 @@ mod tests {
         let plain = make("CartPole-v1").unwrap().spec().clone();
         let refused = |spec: &Spec| {
             let setup = Setup { spec, seed: 0, total_steps: 1000, device: Device::cpu() };
-            ActorCritic::new(OnPolicy::default(), &setup).err().unwrap().to_string()
+            ActorCritic::new(OnPolicy::default(), &Heads::default(), &setup).err().unwrap().to_string()
         };
         let mut idle = plain.clone();
         idle.agents[0].action = Space::Hybrid(Vec::new());
@@ -545,7 +549,7 @@ mod tests {
             let spec = envs.spec().clone();
             let setup = Setup { spec: &spec, seed: 1, total_steps: 1000, device };
             let config = OnPolicy { num_envs: 2, horizon: 150, ..OnPolicy::default() };
-            let mut core = ActorCritic::new(config, &setup).unwrap();
+            let mut core = ActorCritic::new(config, &Heads::default(), &setup).unwrap();
             let batch = core.collect(&mut envs).unwrap();
             let Rows::Host(rows) = &batch.rows else { continue };
             let (space, flags) = (&spec.agents[0].action, spec.mask_len());

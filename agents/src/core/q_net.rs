@@ -64,10 +64,10 @@ impl QNet {
         rng: &mut Rng,
         setup: &Setup,
     ) -> Self {
-        let (trunk, mut params) = Trunk::new(obs_len, net, r, rng, setup);
+        let (trunk, mut params) = Trunk::new(obs_len, net, &r.embedding, rng, setup);
         let value_head = r.value_head();
-        let head = r.head(actions * value_head.outputs());
-        params.extend(head.init(r.head_gain, rng));
+        let head = r.embedding.head(actions * value_head.outputs());
+        params.extend(head.init(r.embedding.head_gain, rng));
         let mut network = Self {
             weights: Weights::new(params, &setup.device),
             points: Weights::new(vec![0.0; head.points_len()], &setup.device),
@@ -158,7 +158,7 @@ impl QNet {
         self.head.backward(&params[t..], points, v, &mut work.head, &mut grad[t..], d_points, d_v);
         self.trunk.backward(params, obs, &mut work.trunk, grad);
         let n = f64::from(share);
-        let (feature_norm, gate) = work.trunk.means(&self.trunk);
+        let (feature_norm, gate) = work.trunk.means();
         self.work = work;
         (loss, Fit { error: square * n, q: sum * n, feature_norm, gate, outside: outside * n })
     }

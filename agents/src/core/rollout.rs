@@ -4,7 +4,7 @@ use rand_distr::{Distribution, StandardNormal};
 use steadfast_envs::rng::{self, Purpose, Rng};
 use steadfast_envs::{State, StateError, VecEnv};
 
-use super::mlp::slices::Workspace;
+use super::network::Workspace;
 use super::normalize::{ObsNormalizer, RewardScaler};
 use super::policy::Policy;
 use super::profile::{self, Stage};

@@ -97,13 +97,13 @@ impl SharedNet {
         let r = representation;
         let device = &setup.device;
         let value_head = r.value_head();
-        let (policy, value) = (r.head(head.outputs()), r.head(value_head.outputs()));
-        let (trunk, mut params) = Trunk::new(obs_len, net, r, rng, setup);
-        params.extend(policy.init(r.head_gain, rng));
+        let (policy, value) = (r.embedding.head(head.outputs()), r.embedding.head(value_head.outputs()));
+        let (trunk, mut params) = Trunk::new(obs_len, net, &r.embedding, rng, setup);
+        params.extend(policy.init(r.embedding.head_gain, rng));
         let policy_end = params.len();
         params.extend(std::iter::repeat_n(net.log_std_init as f32, head.extra_params()));
         let log_std = params.len();
-        params.extend(value.init(r.head_gain, rng));
+        params.extend(value.init(r.embedding.head_gain, rng));
         let places = Places { trunk: trunk.len(), policy: policy_end, log_std, value: params.len() };
         let points = vec![0.0; policy.points_len() + value.points_len()];
         let mut network = Self {
@@ -313,7 +313,7 @@ impl SharedNet {
         let square =
             |(y, ret): (&[f32], &f32)| (f64::from(self.value_head.value(y)) - f64::from(*ret)).powi(2);
         let value_error = outputs.zip(&rows.ret).map(square).sum::<f64>() / n;
-        let (feature_norm, gate) = work.trunk.means(&self.trunk);
+        let (feature_norm, gate) = work.trunk.means();
         let outside = rows.ret.iter().filter(|ret| self.value_head.is_outside(**ret)).count() as f64 / n;
         self.work = work;
         (comparison, Summary { value_error, feature_norm, gate, outside })
@@ -596,6 +596,7 @@ mod tests {
     use super::super::loss::ClippedSurrogate;
     use super::super::mlp::Activation;
     use super::super::testing::{actions, arm, close, heads, normals, rng, tensor_devices};
+    use super::super::trunk::Embedding;
     use super::super::value_head::ValueLoss;
     use super::*;
     use crate::Device;
@@ -673,7 +674,7 @@ mod tests {
         let loss = ClippedSurrogate { clip: 0.2, entropy: 0.1 };
         for head in heads() {
             for representation in arms() {
-                let (norm, geometry) = (representation.norm, representation.geometry);
+                let (norm, geometry) = (representation.embedding.norm, representation.embedding.geometry);
                 let mut network = network(&head, &representation);
                 let rows = rows(&mut network, 6);
                 network.grad(&rows, &loss, 0.5);
@@ -727,9 +728,12 @@ mod tests {
     #[test]
     fn a_loaded_network_computes_the_same() {
         let representation = Representation {
-            norm: Norm::Spectral,
-            geometry: Geometry::BallPoints,
-            features: 4,
+            embedding: Embedding {
+                norm: Norm::Spectral,
+                geometry: Geometry::BallPoints,
+                features: 4,
+                ..Embedding::default()
+            },
             ..Representation::default()
         };
         for head in heads() {

@@ -379,7 +379,7 @@ impl Squashed {
 
     /// Saves the weights, named and shaped by layer.
     pub fn save(&self, name: &str, state: &mut State) {
-        save_parts(&self.mlp, &self.weights.to_host(), name, state);
+        save_parts(&self.mlp.parts(), &self.weights.to_host(), name, state);
     }
 
     /// Restores the weights.
@@ -387,7 +387,7 @@ impl Squashed {
     /// # Errors
     /// When an entry is missing or has another length.
     pub fn load(&mut self, name: &str, state: &State) -> Result<(), StateError> {
-        self.weights.set(load_parts(&self.mlp, name, state)?);
+        self.weights.set(load_parts(&self.mlp.parts(), name, state)?);
         Ok(())
     }
 }

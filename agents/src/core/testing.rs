@@ -10,8 +10,9 @@ use super::features::{Norm, Scale};
 use super::hyperbolic::mlr::Geometry;
 use super::loss::PolicyLoss;
 use super::mlp::{Activation, Init};
+use super::network::{Heads, Kind};
 use super::policy::{Net, Policy};
-use super::trunk::Representation;
+use super::trunk::{Embedding, Representation};
 use super::value_head::ValueLoss;
 use super::weights::{Direction, Scalar, Vector, read};
 
@@ -54,16 +55,27 @@ pub fn tensor_devices() -> Vec<Device> {
 /// A small network's representation with these parts.
 pub fn arm((norm, scale, geometry, value_loss): (Norm, Scale, Geometry, ValueLoss)) -> Representation {
     Representation {
-        features: 4,
-        norm,
-        scale,
-        geometry,
+        embedding: Embedding { features: 4, norm, scale, geometry, ..Embedding::default() },
         value_loss,
         bins: 11,
         value_min: -3.0,
         value_max: 3.0,
         ..Representation::default()
     }
+}
+
+/// What may follow hidden layers.
+pub fn all_heads() -> Vec<Heads> {
+    let embedded = |geometry, scale, norm| Heads {
+        heads: Kind::Hyperpp,
+        embedding: Embedding { features: 4, geometry, scale, norm, ..Embedding::default() },
+    };
+    vec![
+        Heads::default(),
+        embedded(Geometry::Hyperboloid, Scale::Gate, Norm::Rms),
+        embedded(Geometry::Ball, Scale::Root, Norm::Layer),
+        embedded(Geometry::Euclidean, Scale::Gate, Norm::Rms),
+    ]
 }
 
 /// One head of each kind.
@@ -101,8 +113,20 @@ pub fn policy_on(
     hidden: &[usize],
     activation: Activation,
 ) -> Policy {
+    policy_with(&Heads::default(), device, head, obs_len, hidden, activation)
+}
+
+/// The same with a choice of what follows the hidden layers.
+pub fn policy_with(
+    heads: &Heads,
+    device: &Device,
+    head: Head,
+    obs_len: usize,
+    hidden: &[usize],
+    activation: Activation,
+) -> Policy {
     let net = Net { hidden: hidden.to_vec(), activation, init: Init::Orthogonal, log_std_init: 0.0 };
-    let mut policy = Policy::new(head, obs_len, &net, &mut rng(0), device);
+    let mut policy = Policy::with_heads(head, obs_len, &net, heads, &mut rng(0), device);
     // Wide layers: weights of order one over the root of their number of inputs.
     let scale = 0.6 / (1.0 + hidden.iter().copied().max().unwrap_or(0) as f32 / 4.0).sqrt();
     policy.weights.set(normals(policy.len(), 1).iter().map(|x| scale * x).collect());

@@ -8,7 +8,6 @@ use steadfast_envs::{Rng, State, StateError};
 
 use super::device::Device;
 use super::features::{self, Features, Norm, Scale, Squash};
-use super::hyperbolic::dot;
 use super::hyperbolic::mlr::{Geometry, Mlr};
 use super::mlp::Mlp;
 use super::mlp::slices::Workspace;
@@ -21,9 +20,9 @@ use crate::{BuildError, Setup};
 /// Steps of power iteration on the initial weights.
 const WARM_UP: usize = 15;
 
-/// Features, heads and value loss of a network with a shared encoder.
+/// Features and the space that they lie in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Representation {
+pub struct Embedding {
     /// d: number of features. Paper: 32 on ProcGen, 512 on Atari. Below 4, RMSNorm leaves hardly any freedom (a point of
     /// a circle for d = 2).
     pub features: usize,
@@ -45,6 +44,14 @@ pub struct Representation {
     pub curvature: f64,
     /// Deviation of initial normals, times √d. Paper: 1.
     pub head_gain: f64,
+}
+
+/// Features, heads and value loss of a network with a shared encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Representation {
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "flattened: its fields are documented")]
+    pub embedding: Embedding,
     /// Loss of the value: `hl-gauss`, `two-hot` or `squared`. Paper: `hl-gauss`.
     pub value_loss: ValueLoss,
     /// Bins of the value; an odd number puts one at 0. Paper: 51.
@@ -57,7 +64,7 @@ pub struct Representation {
     pub sigma_ratio: f64,
 }
 
-impl Default for Representation {
+impl Default for Embedding {
     fn default() -> Self {
         Self {
             features: 32,
@@ -69,16 +76,11 @@ impl Default for Representation {
             geometry: Geometry::Hyperboloid,
             curvature: 1.0,
             head_gain: 1.0,
-            value_loss: ValueLoss::HlGauss,
-            bins: 51,
-            value_min: -10.0,
-            value_max: 10.0,
-            sigma_ratio: 0.75,
         }
     }
 }
 
-impl Representation {
+impl Embedding {
     /// Checks ranges.
     ///
     /// # Errors
@@ -97,14 +99,7 @@ impl Representation {
         }
         // A float's digits do not reach further.
         within("curvature", self.curvature, 1e-6, 1e6)?;
-        positive("head_gain", self.head_gain)?;
-        within("bins", self.bins as f64, 2.0, 8192.0)?;
-        within("value_min", self.value_min, -1e9, 1e9)?;
-        within("value_max", self.value_max, -1e9, 1e9)?;
-        if self.value_min >= self.value_max {
-            return Err(bad("value_min", format!("must be below value_max, {}", self.value_max)));
-        }
-        positive("sigma_ratio", self.sigma_ratio)
+        positive("head_gain", self.head_gain)
     }
 
     /// Settings that are legal but hardly meant.
@@ -124,9 +119,50 @@ impl Representation {
         self.radius_factor * self.alpha.atanh() / self.curvature.sqrt()
     }
 
+    /// From outputs of an encoder to features.
+    pub fn chain(&self) -> Features {
+        Features {
+            dim: self.features,
+            norm: self.norm,
+            squash: self.squash,
+            scale: self.scale,
+            bound: self.bound(),
+        }
+    }
+
     /// A head of `outputs` planes for the features.
     pub fn head(&self, outputs: usize) -> Mlr {
         Mlr::new(self.geometry, self.features, outputs, self.curvature)
+    }
+}
+
+impl Default for Representation {
+    fn default() -> Self {
+        Self {
+            embedding: Embedding::default(),
+            value_loss: ValueLoss::HlGauss,
+            bins: 51,
+            value_min: -10.0,
+            value_max: 10.0,
+            sigma_ratio: 0.75,
+        }
+    }
+}
+
+impl Representation {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// Names the first key that is out of range.
+    pub fn validate(&self) -> Result<(), BuildError> {
+        self.embedding.validate()?;
+        within("bins", self.bins as f64, 2.0, 8192.0)?;
+        within("value_min", self.value_min, -1e9, 1e9)?;
+        within("value_max", self.value_max, -1e9, 1e9)?;
+        if self.value_min >= self.value_max {
+            return Err(bad("value_min", format!("must be below value_max, {}", self.value_max)));
+        }
+        positive("sigma_ratio", self.sigma_ratio)
     }
 
     /// What outputs of a head mean as a value.
@@ -160,14 +196,8 @@ impl TrunkWork {
     }
 
     /// Mean length of the features of the last forward pass, and mean of their gate where there is one.
-    pub fn means(&mut self, trunk: &Trunk) -> (f64, Option<f64>) {
-        let mean = |sum: f64, n: usize| sum / n.max(1) as f64;
-        let features = self.features.features().0.chunks_exact(trunk.features.dim);
-        let n = features.len();
-        let norm = mean(features.map(|v| f64::from(dot(v, v).sqrt())).sum(), n);
-        let gates = self.features.gate();
-        let gate = || mean(gates.iter().map(|g| f64::from(*g)).sum(), n);
-        (norm, (!gates.is_empty()).then(gate))
+    pub fn means(&self) -> (f64, Option<f64>) {
+        self.features.means()
     }
 }
 
@@ -176,15 +206,15 @@ impl Trunk {
     pub fn new(
         obs_len: usize,
         net: &Net,
-        r: &Representation,
+        embedding: &Embedding,
         rng: &mut Rng,
         setup: &Setup,
     ) -> (Self, Vec<f32>) {
-        let encoder = Mlp::new(obs_len, &net.hidden, r.features, net.activation, &setup.device);
-        let features =
-            Features { dim: r.features, norm: r.norm, squash: r.squash, scale: r.scale, bound: r.bound() };
+        let encoder = Mlp::new(obs_len, &net.hidden, embedding.features, net.activation, &setup.device);
+        let features = embedding.chain();
         let mut params = encoder.init(net.init, std::f64::consts::SQRT_2, rng);
-        let spectral = (r.norm == Norm::Spectral).then(|| Spectral::new(&encoder, &params, WARM_UP, rng));
+        let spectral =
+            (embedding.norm == Norm::Spectral).then(|| Spectral::new(&encoder, &params, WARM_UP, rng));
         params.extend(features.init(rng));
         (Self { encoder, features, spectral, effective: Vec::new() }, params)
     }
@@ -259,7 +289,7 @@ impl Trunk {
 
     /// Saves the parameters by part, under `name`, and the singular vectors.
     pub fn save(&self, params: &[f32], name: &str, state: &mut State) {
-        save_parts(&self.encoder, params, name, state);
+        save_parts(&self.encoder.parts(), params, name, state);
         if !self.features.is_empty() {
             let gate = params[self.encoder.len()..self.len()].to_vec();
             state.put(&format!("{name}.gate"), Array::F32(vec![gate.len()], gate));
@@ -274,7 +304,7 @@ impl Trunk {
     /// # Errors
     /// When an entry is missing or has another length.
     pub fn load(&mut self, name: &str, state: &State) -> Result<Vec<f32>, StateError> {
-        let mut params = load_parts(&self.encoder, name, state)?;
+        let mut params = load_parts(&self.encoder.parts(), name, state)?;
         if !self.features.is_empty() {
             params.extend_from_slice(state.f32(&format!("{name}.gate"), self.features.len())?);
         }

@@ -32,6 +32,11 @@ pub fn on_tensors(entry: &Entry) -> bool {
     !is_joint(entry) && entry.name != "dqn"
 }
 
+/// Whether what follows the agent's hidden layers is a choice.
+pub fn takes_heads(entry: &Entry) -> bool {
+    (entry.defaults)().contains_key("heads")
+}
+
 /// Loads what `from` saved, its replay buffer included.
 pub fn load(agent: &mut dyn Agent, state: &State, replay: Option<&State>) {
     agent.load(state).unwrap();

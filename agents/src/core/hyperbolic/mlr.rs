@@ -449,6 +449,83 @@ impl Mlr {
         }
     }
 
+    /// Directional derivative of the logits along `tangent` of `params`, into the room of [`Work::outputs`], after [`Self::forward`]
+    /// on features that move along `d_v` `[B, d]`. Points, of [`Geometry::BallPoints`] alone, stand still.
+    pub fn jvp<T: Float>(
+        &self,
+        params: &[T],
+        points: &[T],
+        tangent: &[T],
+        v: &[T],
+        d_v: &[T],
+        work: &mut Work<T>,
+    ) {
+        let (d, k) = (self.inputs, self.outputs);
+        let sizes = Sizes { m: v.len() / d.max(1), n: k, k: d };
+        let (normals, (d_normals, d_offsets)) = (&params[..d * k], tangent.split_at(d * k));
+        work.outputs();
+        let Work {
+            d_outputs,
+            radial,
+            along_normal,
+            along_point,
+            u,
+            asinh,
+            transposed,
+            planes,
+            d_point,
+            squares,
+            ..
+        } = work;
+        // d⟨z, v⟩
+        T::product(v, d_normals, false, d_outputs, sizes);
+        T::product(d_v, normals, true, d_outputs, sizes);
+        if self.geometry == Geometry::Euclidean {
+            for row in d_outputs.chunks_exact_mut(k) {
+                row.iter_mut().zip(d_offsets).for_each(|(d, offset)| *d += *offset);
+            }
+            return;
+        }
+        let (kappa, gain) = self.scales::<T>();
+        let (root, scale) = (kappa.sqrt(), gain / kappa.sqrt());
+        d_point.clear();
+        d_point.resize(d_outputs.len(), T::default());
+        if self.geometry == Geometry::BallPoints {
+            transposed.resize(d * k, T::default());
+            transpose(points, transposed, k, d);
+            T::product(d_v, transposed, false, d_point, sizes);
+        }
+        // d(s²/2), of which A and B are functions
+        squares.clear();
+        squares.extend(v.chunks_exact(d).zip(d_v.chunks_exact(d)).map(|(v, d_v)| kappa * dot(v, d_v)));
+        let (c, one) = (T::of(self.curvature), T::of(1.0));
+        for i in 0..k {
+            let (norm, first, second) = (planes.norm[i], planes.first[i], planes.second[i]);
+            let along_z = |sum, j: usize| sum + normals[j * k + i] * d_normals[j * k + i];
+            let d_norm = (0..d).fold(T::default(), along_z) / norm;
+            let (d_alpha, d_beta, d_gamma) = if self.geometry == Geometry::BallPoints {
+                // ⟨q, n⟩ = ⟨q, z⟩/|z|
+                let q = &points[i * d..(i + 1) * d];
+                let along = (0..d).fold(T::default(), |sum, j| sum + q[j] * d_normals[j * k + i]);
+                let d_e = second * (along - first * d_norm) / norm;
+                (T::default(), c * root * d_e, c.sqrt() * d_e)
+            } else {
+                let d_offset = root * d_offsets[i];
+                (root * second * d_offset, T::default(), first * d_offset)
+            };
+            let (alpha, beta, gamma) = (planes.alpha[i], planes.beta[i], planes.gamma[i]);
+            for (b, r) in radial.iter().enumerate() {
+                let at = b * k + i;
+                let (d_square, nv, qv) = (squares[b], along_normal[at], along_point[at]);
+                let d_nv = (d_outputs[at] - nv * d_norm) / norm;
+                let inner = alpha * nv + beta * qv;
+                let d_inner = d_alpha * nv + alpha * d_nv + d_beta * qv + beta * d_point[at];
+                let d_u = r.slope * d_square * inner + r.a * d_inner - d_gamma * r.b - gamma * r.a * d_square;
+                d_outputs[at] = scale * (d_norm * asinh[at] + norm * d_u / (one + u[at] * u[at]).sqrt());
+            }
+        }
+    }
+
     /// What all rows share.
     fn look_at_planes<T: Float>(&self, normals: &[T], offsets: &[T], points: &[T], planes: &mut Planes<T>) {
         let (d, k) = (self.inputs, self.outputs);
@@ -822,6 +899,44 @@ mod tests {
                             near(ours[part][i], numeric, size, 1e-6);
                             near(single[part][i], ours[part][i], size, 1e-4);
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    /// J t along tangents of parameters and features.
+    fn along<T: Float>(batch: &Batch, tangent: &[f64], d_v: &[f64]) -> Vec<f64> {
+        let (params, points, v) =
+            (narrow::<T>(&batch.params), narrow::<T>(&batch.points), narrow::<T>(&batch.v));
+        let mut work = Work::default();
+        batch.head.forward(&params, &points, &v, &mut work);
+        batch.head.jvp(&params, &points, &narrow(tangent), &v, &narrow(d_v), &mut work);
+        super::super::testing::f64s(work.outputs().1)
+    }
+
+    #[test]
+    fn tangents_agree_with_finite_differences() {
+        for geometry in GEOMETRIES {
+            for (d, c) in [(2, 0.1), (5, 1.0), (5, 4.0), (32, 1.0)] {
+                for rho in [0.0, 1e-8, 1e-3, 0.5, 1.0, 1.83] {
+                    let mut batch = batch(geometry, d, c, rho);
+                    let (tangent, d_v) = (normals(batch.params.len(), 18), normals(batch.v.len(), 19));
+                    let ours = along::<f64>(&batch, &tangent, &d_v);
+                    let single = along::<f32>(&batch, &tangent, &d_v);
+                    let (params, v) = (batch.params.clone(), batch.v.clone());
+                    let mut moved = |h: f64| {
+                        let by = |x: &[f64], d: &[f64]| x.iter().zip(d).map(|(x, d)| x + h * d).collect();
+                        (batch.params, batch.v) = (by(&params, &tangent), by(&v, &d_v));
+                        let mut work = Work::default();
+                        batch.head.forward(&batch.params, &batch.points, &batch.v, &mut work);
+                        work.outputs().0.to_vec()
+                    };
+                    let size = ours.iter().fold(1.0, |m: f64, x| m.max(x.abs()));
+                    let h = 1e-6;
+                    for (i, (up, down)) in moved(h).iter().zip(moved(-h)).enumerate() {
+                        near(ours[i], (up - down) / (2.0 * h), size, 1e-6);
+                        near(single[i], ours[i], size, 1e-4);
                     }
                 }
             }

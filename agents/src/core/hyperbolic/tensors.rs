@@ -16,6 +16,13 @@ fn pinned<const D: usize>(x: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
 /// A = sinh(s)/s and B = cosh s of s².
 pub fn radial<const D: usize>(s2: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
     let (s2, moved) = pinned(s2);
+    let [a, b, slope] = radial_parts(s2);
+    // dA/d(s²) = slope/2, dB/d(s²) = A/2
+    (a.clone() + slope * 0.5 * moved.clone(), b + a * 0.5 * moved)
+}
+
+/// A, B and dA/d(s²/2) of s².
+fn radial_parts<const D: usize>(s2: Tensor<D>) -> [Tensor<D>; 3] {
     // As `Radial::of`: series below 1.
     let x = s2.clone().clamp_max(1.0);
     let mut term = x.ones_like();
@@ -35,9 +42,7 @@ pub fn radial<const D: usize>(s2: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
     let near = s2.lower_scalar(1.0);
     let a = far_a.mask_where(near.clone(), a);
     let b = far_b.mask_where(near.clone(), b);
-    let slope = far_slope.mask_where(near, slope);
-    // dA/d(s²) = slope/2, dB/d(s²) = A/2
-    (a.clone() + slope * 0.5 * moved.clone(), b + a * 0.5 * moved)
+    [a, b, far_slope.mask_where(near, slope)]
 }
 
 /// arsinh
@@ -82,6 +87,44 @@ impl Mlr {
             }
         };
         asinh(u) * norm * (gain / root)
+    }
+
+    /// Directional derivative `[B, K]` of the logits of features `v` `[B, d]` along `tangent` of `params` and `d_v`, without autodiff;
+    /// not of [`Geometry::BallPoints`].
+    pub fn jvp_tensor(
+        &self,
+        params: &Tensor<1>,
+        tangent: &Tensor<1>,
+        v: Tensor<2>,
+        d_v: Tensor<2>,
+    ) -> Tensor<2> {
+        let (d, k) = (v.dims()[1], self.outputs());
+        let normals = |of: &Tensor<1>| of.clone().narrow(0, 0, d * k).reshape([d, k]);
+        let offsets = |of: &Tensor<1>| of.clone().narrow(0, d * k, k).reshape([1, k]);
+        let (z, d_z) = (normals(params), normals(tangent));
+        let d_along = v.clone().matmul(d_z.clone()) + d_v.clone().matmul(z.clone()); // d⟨z, v⟩
+        if self.geometry() == Geometry::Euclidean {
+            return d_along + offsets(tangent);
+        }
+        let (kappa, gain) = self.scales::<f64>();
+        let root = kappa.sqrt();
+        let norm = z.clone().square().sum_dim(0).sqrt().clamp_min(TINY); // [1, K]
+        let d_norm = (z.clone() * d_z).sum_dim(0) / norm.clone();
+        let nv = v.clone().matmul(z) / norm.clone();
+        let d_nv = (d_along - nv.clone() * d_norm.clone()) / norm.clone();
+        let [a, b, slope] = radial_parts(v.clone().square().sum_dim(1) * kappa); // [B, 1]
+        let d_square = (v * d_v).sum_dim(1) * kappa; // d(s²/2)
+        let (x, d_x) = (offsets(params) * root, offsets(tangent) * root);
+        let (ratio, cosh) = radial(x.clone().square());
+        let sinh = x * ratio;
+        let inner = nv.clone() * cosh.clone() * root;
+        let d_inner = (nv * sinh.clone() * d_x.clone() + d_nv * cosh.clone()) * root;
+        let u = a.clone() * inner.clone() - b.clone() * sinh.clone();
+        let d_u =
+            slope * d_square.clone() * inner + a.clone() * d_inner - b * cosh * d_x - a * d_square * sinh;
+        // Where u² overflows the derivative is 0 anyway.
+        let stretch = (u.clone().clamp(-1e18, 1e18).square() + 1.0).sqrt();
+        (asinh(u) * d_norm + d_u / stretch * norm) * (gain / root)
     }
 }
 
@@ -144,6 +187,39 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Directional derivatives against those in f64.
+    fn tangents_agree(device: &Device) {
+        let k = 3;
+        for geometry in [Geometry::Euclidean, Geometry::Hyperboloid, Geometry::Ball] {
+            for (d, c) in DIMS.into_iter().zip(CURVATURES) {
+                let reach = if geometry == Geometry::Hyperboloid { 3.0 } else { 1.5 };
+                let radii = RADII.iter().filter(|rho| c.sqrt() * **rho <= reach);
+                let v: Vec<f64> = radii.enumerate().flat_map(|(i, rho)| vector(d, *rho, i as u64)).collect();
+                let head = Mlr::new(geometry, d, k, c);
+                let mut params = normals(head.len(), 20);
+                params[d * k..].iter_mut().for_each(|a| *a *= 0.5 / c.sqrt());
+                let (tangent, d_v) = (normals(head.len(), 23), normals(v.len(), 24));
+                let mut work = Work::default();
+                head.forward(&params, &[], &v, &mut work);
+                head.jvp(&params, &[], &tangent, &v, &d_v, &mut work);
+                let expected = work.outputs().1.to_vec();
+                let flat = |x: &[f64]| device.vector(narrow(x));
+                let matrix = |x: &[f64]| device.matrix(narrow(x), d);
+                let ours =
+                    to_host(head.jvp_tensor(&flat(&params), &flat(&tangent), matrix(&v), matrix(&d_v)));
+                let size = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+                for (ours, expected) in ours.iter().zip(&expected) {
+                    near(*ours, *expected, size, 5e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tangents_on_tensors_agree_with_those_in_f64() {
+        tensor_devices().iter().for_each(tangents_agree);
     }
 
     #[test]
