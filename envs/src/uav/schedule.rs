@@ -11,13 +11,14 @@
 /// towards the end, so that prices settle and the shares of a slot are feasible at every moment: [`Self::total`] is
 /// what they really give. (Unlike the source's, two UAVs may serve a user at once.)
 ///
-/// Until then the prices are the slopes of a soft minimum of the totals, so that a slot goes to whom it gains most by.
-/// Prices that even out the totals of the slots so far would make it pay best to stay in the middle of all users.
+/// Until then a slot goes to the user of greatest efficiency among those who have not reached a level yet (see [`filled`]). Prices
+/// that even out the totals of the slots so far would make it pay best to stay in the middle of all users, or to hurry from one to
+/// the next; who serves one after the other until each has enough flies one round with long stops.
 #[derive(Clone)]
 pub struct Schedule {
     uavs: usize,
-    /// τ of the soft minimum, see [`soft_least`].
-    pub scale: f64,
+    /// c: total efficiency that is enough for a user until the last slot.
+    pub level: f64,
     /// Efficiencies of the slots so far, `[T, M, K]`.
     pub history: Vec<f64>,
     /// Prices of the users, of mean 1.
@@ -34,22 +35,23 @@ pub fn least(x: &[f64]) -> f64 {
     x.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-/// A soft smallest of some numbers, −τ ln mean_k exp(−x_k/τ): 0 for zeros, between the least and the mean.
-pub fn soft_least(x: &[f64], tau: f64) -> f64 {
-    let sum: f64 = x.iter().map(|x| (-x / tau).exp()).sum();
-    -tau * (sum / x.len() as f64).ln()
+/// How far a level c is reached, mean_k min(x_k, c): between the least and the mean of numbers below it.
+pub fn filled(x: &[f64], level: f64) -> f64 {
+    x.iter().map(|x| x.min(level)).sum::<f64>() / x.len() as f64
 }
 
+/// Price of a user who has reached the level beside one who has not.
+const SATED: f64 = 1e-3;
 /// Softness of the choice of a user while flying, and in the end, in bit/s/Hz.
 const SOFTNESS: (f64, f64) = (0.3, 0.01);
 /// Rounds of prices after the last slot.
 const ROUNDS: usize = 400;
 
 impl Schedule {
-    pub fn new(uavs: usize, users: usize, steps: usize, scale: f64) -> Self {
+    pub fn new(uavs: usize, users: usize, steps: usize) -> Self {
         Self {
             uavs,
-            scale,
+            level: f64::INFINITY,
             history: Vec::with_capacity(steps * uavs * users),
             prices: vec![1.0; users],
             total: vec![0.0; users],
@@ -93,22 +95,21 @@ impl Schedule {
         for (price, total) in self.prices.iter_mut().zip(&self.total) {
             *price *= (mean / (total + 1e-3 * mean)).powf(1.5 * softness / bid);
         }
-        self.level();
+        self.balance();
     }
 
     /// Scales prices to mean 1.
-    fn level(&mut self) {
+    fn balance(&mut self) {
         let scale = self.prices.len() as f64 / self.prices.iter().sum::<f64>();
         self.prices.iter_mut().for_each(|price| *price *= scale);
     }
 
-    /// Prices while flying: the slopes of the soft minimum.
+    /// Prices while flying: who has reached the level comes last.
     fn weigh(&mut self) {
-        let least = least(&self.total);
         for (price, total) in self.prices.iter_mut().zip(&self.total) {
-            *price = ((least - total) / self.scale).exp();
+            *price = if *total < self.level { 1.0 } else { SATED };
         }
-        self.level();
+        self.balance();
     }
 
     /// Adds a slot at the present prices; after the `last` one all slots are shared out anew until the prices settle.
@@ -150,22 +151,27 @@ mod tests {
     use super::*;
     use crate::rng::{Purpose, stream};
 
+    /// Until it is reached, prices are the slopes of what the level counts; the best served is passed over once it has enough.
     #[test]
-    fn prices_while_flying_are_the_slopes_of_the_soft_minimum() {
-        let mut schedule = Schedule::new(1, 4, 10, 50.0);
+    fn while_flying_who_has_enough_comes_last() {
+        let mut schedule = Schedule::new(1, 4, 10);
+        schedule.level = 50.0;
         schedule.total.copy_from_slice(&[0.0, 20.0, 90.0, 35.0]);
         schedule.weigh();
+        let highest = schedule.prices.iter().copied().fold(0.0, f64::max);
         for user in 0..4 {
             let at = |shift: f64| {
                 let mut total = schedule.total.clone();
                 total[user] += shift;
-                soft_least(&total, 50.0)
+                filled(&total, 50.0)
             };
             let slope = 4.0 * (at(1e-4) - at(-1e-4)) / 2e-4;
-            assert!((schedule.prices[user] - slope).abs() < 1e-6, "{user}: {slope}, {:?}", schedule.prices);
+            assert!((schedule.prices[user] / highest - slope).abs() < 2e-3, "{user}: {:?}", schedule.prices);
         }
-        let (soft, mean) = (soft_least(&schedule.total, 50.0), schedule.total.iter().sum::<f64>() / 4.0);
-        assert!(soft > 0.0 && soft < mean && soft_least(&[0.0; 3], 7.0) == 0.0);
+        schedule.push([1.0, 2.0, 9.0, 8.0].into_iter(), false);
+        assert!(schedule.total[2] == 90.0 && schedule.total[3] > 42.9, "{:?}", schedule.total);
+        let sum = 20.0 + 50.0 + schedule.total[0] + schedule.total[3];
+        assert!((filled(&schedule.total, 50.0) - sum / 4.0).abs() < 1e-9 && filled(&[0.0; 3], 7.0) == 0.0);
     }
 
     /// The optimum of the linear programme lies between what the shares give and what the prices would.
@@ -174,7 +180,7 @@ mod tests {
         let mut rng = stream(1, Purpose::Check, 0);
         for (m, k) in [(1, 6), (1, 2), (2, 6), (2, 9)] {
             for _ in 0..5 {
-                let mut schedule = Schedule::new(m, k, 200, 200.0);
+                let mut schedule = Schedule::new(m, k, 200);
                 for t in 0..200 {
                     let rates: Vec<f64> = (0..m * k).map(|_| 10.0 * rng.random::<f64>().powi(2)).collect();
                     schedule.push(rates.into_iter(), t == 199);

@@ -10,13 +10,14 @@
 //!
 //! - Action: the velocity in parts of `max_speed`, for `hold` slots; the users are chosen in hindsight, as the source
 //!   chooses them jointly with the trajectory: after the last slot all are shared out so that the minimum is
-//!   greatest (a linear programme, see `Schedule`); until then each slot to whom a soft minimum gains most by. Or,
+//!   greatest (a linear programme, see `Schedule`); until then each slot to the best heard who has less than a level. Or,
 //!   `hybrid`: velocity, power, and a user (0 for nobody); of two UAVs that choose the same the nearer serves.
-//! - Reward, the same for all: the increase of the soft minimum, and in the last slot what the minimum has more or
-//!   less than it; or all in the last slot (`terminal`). Minus `collision_cost` for a UAV nearer than `separation`
+//! - Reward, the same for all: what the slot adds below the level, mean over k of min(Σ_t r_k(t), c) in its increase, and in the last slot
+//!   what the minimum is more or less than that; or all in the last slot (`terminal`). c is about what a round with a stop at each user
+//!   leaves each, half of the flight lost. Minus `collision_cost` for a UAV nearer than `separation`
 //!   to another in a slot.
-//! - Observation: own place, time left; places of the others; of each user place, gain in dB, mean rate so far
-//!   over the bound, and its lead over the least. Users by number, or in the order of a short round trip from the
+//! - Observation: own place, time left; places of the others; of each user place, direction, gain in dB, mean rate so far
+//!   over the bound, and what it lacks of the level. Users by number, or in the order of a short round trip from the
 //!   nearest on (`order`). The central state is the joint observation. Graph: all hear all; a node is the place and
 //!   the time left, an edge the vector and the distance.
 //! - Start: at the centres of equal cells of the square. It need not come back, unlike the source's.
@@ -32,7 +33,7 @@
 use rand::RngExt as _;
 
 use super::radio::{self, IDLE};
-use super::schedule::{Schedule, least, soft_least};
+use super::schedule::{Schedule, filled, least};
 use super::small::{CLIP, decibels};
 use super::{picture, plan};
 use crate::options::{Few, Options as _, Positive, Scale, Steps, choice, options};
@@ -138,6 +139,9 @@ impl TrajectoryOptions {
     }
 }
 
+/// Numbers that a UAV observes of a user.
+const SEEN: usize = 7;
+
 /// The task of this module.
 pub struct Trajectory {
     spec: Spec,
@@ -171,7 +175,7 @@ impl Trajectory {
             Control::Velocity => Space::uniform(2, -1.0, 1.0),
             Control::Hybrid => Space::Hybrid(vec![Space::uniform(3, -1.0, 1.0), Space::Discrete(k + 1)]),
         };
-        let obs = Space::uniform(3 + 2 * (m - 1) + 5 * k, -5.0, 5.0);
+        let obs = Space::uniform(3 + 2 * (m - 1) + SEEN * k, -5.0, 5.0);
         let agent = |i| AgentSpec { name: format!("uav_{i}"), obs: obs.clone(), action: action.clone() };
         let bound = options.bound();
         let spec = Spec {
@@ -195,7 +199,7 @@ impl Trajectory {
             totals: vec![0.0; k],
             time: 0,
             served: vec![IDLE; m],
-            schedule: Schedule::new(m, k, options.steps.0, options.steps.0 as f64 * bound),
+            schedule: Schedule::new(m, k, options.steps.0),
             power: vec![0.0; m],
             rates: vec![0.0; k],
             gains: vec![0.0; m * k],
@@ -210,9 +214,9 @@ impl Trajectory {
         least(&self.totals)
     }
 
-    /// The soft minimum of the totals; τ is what the bound leaves a user in the end.
-    fn soft(&self) -> f64 {
-        soft_least(&self.totals, self.schedule.scale)
+    /// What the totals are worth until the last slot.
+    fn worth(&self) -> f64 {
+        filled(&self.totals, self.schedule.level)
     }
 
     /// Efficiency of a user under a UAV at the present powers, in bit/s/Hz.
@@ -229,7 +233,7 @@ impl Trajectory {
     fn share(&mut self) {
         self.power.fill(self.options.power.0);
         let (m, k) = (self.position.len(), self.users.len());
-        let mut schedule = std::mem::replace(&mut self.schedule, Schedule::new(0, 0, 0, 1.0));
+        let mut schedule = std::mem::replace(&mut self.schedule, Schedule::new(0, 0, 0));
         let last = self.time + 1 == self.options.steps.0;
         schedule.push((0..m * k).map(|link| self.efficiency(link / k, link % k)), last);
         for i in 0..m {
@@ -266,7 +270,6 @@ impl Trajectory {
     fn observe(&self, obs: &mut [f32]) {
         let (m, k, half) = (self.position.len(), self.users.len(), 0.5 * self.options.side.0);
         let slots = self.options.steps.0 as f64;
-        let least = self.least();
         let mut pen = Pen::on(obs, CLIP);
         for (i, [x, y]) in self.position.iter().copied().enumerate() {
             pen.numbers([x / half - 1.0, y / half - 1.0, 1.0 - self.time as f64 / slots]);
@@ -281,20 +284,27 @@ impl Trajectory {
                 }
             };
             for s in 0..k {
-                let user = self.tour[(first + s) % k];
+                let user = if self.options.order == Order::Index { s } else { self.tour[(first + s) % k] };
                 let [x_, y_] = self.users[user];
                 let gain = decibels(10.0 * self.gains[i * k + user].log10());
                 let total = self.totals[user];
                 let scale = slots * self.bound;
-                pen.numbers([(x_ - x) / half, (y_ - y) / half, gain, total / scale, (total - least) / scale]);
+                let lacking = (self.schedule.level - total).max(0.0);
+                // Exact where it matters, near a user.
+                let far = plan::distance([x, y], [x_, y_]) + self.options.altitude.0;
+                pen.numbers([(x_ - x) / half, (y_ - y) / half, (x_ - x) / far, (y_ - y) / far]);
+                pen.numbers([gain, total / scale, lacking / scale]);
             }
         }
     }
 
+    /// A round trip, and the level that it leaves: of the time of a flight, half is lost.
     fn plan_tour(&mut self) {
-        if self.options.order == Order::Tour {
-            plan::tour_into(&mut self.tour, &self.users);
-        }
+        plan::tour_into(&mut self.tour, &self.users);
+        let o = &self.options;
+        let reach = o.max_speed.0 * o.slot.0 * o.steps.0 as f64 * o.uavs.0 as f64;
+        let share = (plan::length(&self.users, &self.tour) / reach).min(1.0);
+        self.schedule.level = (1.0 - 0.5 * share) * self.bound * o.steps.0 as f64;
     }
 
     /// A slot.
@@ -308,7 +318,7 @@ impl Trajectory {
             }
         }
         self.survey();
-        let before = self.soft();
+        let before = self.worth();
         let chosen = self.options.action == Control::Hybrid;
         if chosen {
             self.choose(action)
@@ -324,7 +334,7 @@ impl Trajectory {
         }
         self.time += 1;
         let paid = match (self.options.terminal, self.time == slots) {
-            (false, false) => self.soft() - before,
+            (false, false) => self.worth() - before,
             (false, true) => self.least() - before,
             (true, false) => 0.0,
             (true, true) => self.least(),
@@ -677,8 +687,8 @@ mod tests {
         for t in 0..env.spec.max_steps.unwrap() {
             env.step(&[0.9, 0.2, -0.4, (0.3 * t as f64).sin()], &mut rng, &mut obs, &mut reward);
             for own in obs.chunks_exact(len) {
-                let seen: Vec<[f64; 2]> = own[len - 5 * k..]
-                    .chunks_exact(5)
+                let seen: Vec<[f64; 2]> = own[len - SEEN * k..]
+                    .chunks_exact(SEEN)
                     .map(|u| [0, 1].map(|axis| 1000.0 * f64::from(u[axis])))
                     .collect();
                 let far = |u: &[f64; 2]| u[0].hypot(u[1]);
