@@ -97,6 +97,8 @@ pub struct Scene {
     pub shapes: Vec<Shape>,
     /// Time that one step of the environment takes, in s.
     pub dt: f64,
+    /// Whether it shows all that has happened so far: one picture of an episode is of its end then.
+    pub remembers: bool,
 }
 
 /// One moment of an environment that draws itself.
@@ -115,7 +117,7 @@ pub struct Picture {
 impl Scene {
     /// A side view `width` × `height` around `centre`, without ground.
     pub fn side(centre: [f64; 2], width: f64, height: f64, dt: f64, shapes: Vec<Shape>) -> Self {
-        Self { camera: Camera::Side { centre, width, height }, ground: false, shapes, dt }
+        Self { camera: Camera::Side { centre, width, height }, ground: false, shapes, dt, remembers: false }
     }
 }
 

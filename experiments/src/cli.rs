@@ -205,7 +205,7 @@ struct EvalArgs {
     /// Draw actions from the policy, as training does, instead of taking the most likely ones
     #[arg(long)]
     sampled: bool,
-    /// Draw the first episode: a .gif, or its middle as a .png
+    /// Draw the first episode: a .gif, or as a .png its middle, or its end where that shows its whole way
     #[arg(long, value_name = "FILE")]
     render: Option<PathBuf>,
     /// Print JSON

@@ -38,8 +38,8 @@ pub fn check(path: &Path) -> Result<()> {
     }
 }
 
-/// Plays the first of the episodes that an evaluation plays, and draws it to `path`: all of it as a GIF, or its middle
-/// as a PNG.
+/// Plays the first of the episodes that an evaluation plays, and draws it to `path`: all of it as a GIF, or one moment
+/// as a PNG (see [`still`]).
 ///
 /// # Errors
 /// For a task without a picture, another extension, and a file that cannot be written.
@@ -60,9 +60,15 @@ pub fn episode(
     let bytes = if path.extension().is_some_and(|e| e == "gif") {
         gif(&moments)?
     } else {
-        moments[moments.len() / 2].frame(ENLARGED)?.encode_png().context("cannot encode the picture")?
+        still(&moments).frame(ENLARGED)?.encode_png().context("cannot encode the picture")?
     };
     write_atomic(path, &bytes)
+}
+
+/// The moment that stands for an episode: its middle, or its end where that shows all of it.
+fn still(moments: &[Moment]) -> &Moment {
+    let last = &moments[moments.len() - 1];
+    if matches!(last, Moment::Scene(scene) if scene.remembers) { last } else { &moments[moments.len() / 2] }
 }
 
 /// One moment, however the task shows it.
@@ -399,7 +405,8 @@ mod tests {
             azimuth: -std::f64::consts::FRAC_PI_2,
             elevation: 0.0,
         };
-        let look = |shapes| frame(&Scene { camera, ground: true, shapes, dt: 0.1 }, 1.0).unwrap();
+        let look =
+            |shapes| frame(&Scene { camera, ground: true, shapes, dt: 0.1, remembers: false }, 1.0).unwrap();
         for shapes in [
             vec![ball(-1.0, Paint::Body), ball(1.0, Paint::Accent)],
             vec![ball(1.0, Paint::Accent), ball(-1.0, Paint::Body)],
@@ -427,6 +434,25 @@ mod tests {
         assert!(right.len() > 50 && right.iter().all(|(x, y)| *x >= 240 && *y < 130), "{right:?}");
         let left = inked(words_up_to([0.0, 0.0], 0.4, "<&>", Paint::Body));
         assert!(left.len() > 50 && left.iter().all(|(x, y)| *x <= 240 && *y < 130));
+    }
+
+    #[test]
+    fn a_still_is_of_the_middle_or_of_the_end_of_what_shows_everything() {
+        for (env, end) in [("Pendulum-v1", false), ("uav-trajectory", true), ("uav-bs", true)] {
+            let mut env = steadfast_envs::make(env).unwrap();
+            let mut rng = rng::stream(0, Purpose::Check, 0);
+            let (mut obs, mut reward) = (vec![0.0; env.spec().obs_len()], vec![0.0; env.spec().agents.len()]);
+            env.reset(&mut rng, &mut obs);
+            let action = vec![0.5; env.spec().action_len()];
+            let moments: Vec<Moment> = (0..5)
+                .map(|_| {
+                    env.step(&action, &mut rng, &mut obs, &mut reward);
+                    Moment::of(env.as_mut()).unwrap()
+                })
+                .collect();
+            let expected = if end { &moments[4] } else { &moments[2] };
+            assert!(std::ptr::eq(still(&moments), expected), "{}", env.spec().id);
+        }
     }
 
     #[test]

@@ -113,7 +113,9 @@ pub fn draw(
     legend(area, jammer.is_some(), &mut shapes);
     let (width, height) = (1.0 + GAP + PANEL[0], 1.0);
     let (around, above) = (2.0 * MARGIN, MARGIN + 0.02);
-    Scene::side([width / 2.0, height / 2.0], width + around, height + 2.0 * above, area.slot / 10.0, shapes)
+    let (around, tall) = (width + around, height + 2.0 * above);
+    let scene = Scene::side([width / 2.0, height / 2.0], around, tall, area.slot / 10.0, shapes);
+    Scene { remembers: true, ..scene }
 }
 
 /// What the colours and the edges of the panels mean.

@@ -232,7 +232,7 @@ impl<T: Task<NQ, NV, NB>, const NQ: usize, const NV: usize, const NB: usize> Env
             scene::Shape::Capsule { from: end(-1.0), to: end(1.0), radius: geom.radius, paint }
         };
         let shapes = model.geoms.iter().filter(|g| g.shape != Shape::Plane).map(draw).collect();
-        Some(Scene { camera, ground, shapes, dt: self.dt })
+        Some(Scene { camera, ground, shapes, dt: self.dt, remembers: false })
     }
 
     fn precise_obs(&self) -> Option<&[f64]> {
