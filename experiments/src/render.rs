@@ -39,7 +39,7 @@ pub fn check(path: &Path) -> Result<()> {
 }
 
 /// Plays the first of the episodes that an evaluation plays, and draws it to `path`: all of it as a GIF, or one moment
-/// as a PNG (see [`still`]).
+/// as a PNG: its middle, or its end where that shows all of it.
 ///
 /// # Errors
 /// For a task without a picture, another extension, and a file that cannot be written.
