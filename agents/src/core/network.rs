@@ -333,4 +333,30 @@ mod tests {
         let few = heads(Embedding { features: 3, ..base() });
         assert!(few.remarks()[0].contains("features = 3") && Heads::default().remarks().is_empty());
     }
+
+    /// Of every kind of head: slopes with respect to the inputs against finite differences.
+    #[cfg(feature = "cpu")]
+    #[test]
+    fn slopes_of_the_inputs_agree_with_finite_differences() {
+        use crate::core::testing::{all_heads, normals};
+        for heads in all_heads() {
+            let network = Network::new(3, &[5], 2, Activation::Tanh, &heads, &Device::cpu());
+            let params: Vec<f32> = normals(network.len(), 1).iter().map(|x| 0.5 * x).collect();
+            let (x, g) = (normals(6, 2), normals(4, 3));
+            let mut work = Workspace::default();
+            network.forward_slices(&params, &x, &mut work);
+            work.outputs().1.copy_from_slice(&g);
+            let mut d_x = vec![7.0; 6];
+            network.input_vjp_slices(&params, &mut work, &mut d_x);
+            for i in 0..6 {
+                let mut at = |h: f32| -> f32 {
+                    let mut x = x.clone();
+                    x[i] += h;
+                    network.forward_slices(&params, &x, &mut work).iter().zip(&g).map(|(y, g)| y * g).sum()
+                };
+                let numeric = (at(4e-3) - at(-4e-3)) / 8e-3;
+                assert!((d_x[i] - numeric).abs() < 5e-3, "{heads:?} {i}: {}, not {numeric}", d_x[i]);
+            }
+        }
+    }
 }

@@ -64,6 +64,19 @@ const TRIALS: usize = 12;
 /// Totals that differ by less than this part of their mean are equal.
 const EQUAL: f64 = 1e-3;
 
+/// Shares `[K]` of a slot with these rates at these prices, up to their sum; the highest bid, and the sum.
+fn share(rates: &[f64], prices: &[f64], softness: f64, shares: &mut [f64]) -> (f64, f64) {
+    let bids = || rates.iter().zip(prices).map(|(r, price)| r * price);
+    let highest = bids().fold(0.0, f64::max);
+    let mut sum = 0.0;
+    for (share, bid) in shares.iter_mut().zip(bids()) {
+        let behind = (highest - bid) / softness;
+        *share = if behind < 30.0 { (-behind).exp() } else { 0.0 };
+        sum += *share;
+    }
+    (highest, sum)
+}
+
 /// x of A x = b for a positive definite A `[K, K]`, which elimination without pivots destroys; x takes the place of b.
 fn solve(a: &mut [f64], b: &mut [f64]) {
     let k = b.len();
@@ -109,17 +122,10 @@ impl Schedule {
     }
 
     /// Adds what the slots from number `from` on, of all UAVs, give at the present prices.
-    fn add(&mut self, from: usize, softness: f64) {
+    fn add(&mut self, from: usize) {
         let k = self.prices.len();
         for rates in self.history[from * self.uavs * k..].chunks_exact(k) {
-            let bids = || rates.iter().zip(&self.prices).map(|(r, price)| r * price);
-            let highest = bids().fold(0.0, f64::max);
-            let mut sum = 0.0;
-            for (share, bid) in self.shares.iter_mut().zip(bids()) {
-                let behind = (highest - bid) / softness;
-                *share = if behind < 30.0 { (-behind).exp() } else { 0.0 };
-                sum += *share;
-            }
+            let (_, sum) = share(rates, &self.prices, SOFTNESS, &mut self.shares);
             for ((total, share), rate) in self.total.iter_mut().zip(&self.shares).zip(rates) {
                 *total += share / sum * rate;
             }
@@ -134,14 +140,7 @@ impl Schedule {
         self.total.fill(0.0);
         let mut value = 0.0;
         for rates in self.history.chunks_exact(k) {
-            let bid = |user: usize| rates[user] * self.prices[user];
-            let highest = (0..k).map(bid).fold(0.0, f64::max);
-            let mut sum = 0.0;
-            for (user, share) in self.shares.iter_mut().enumerate() {
-                let behind = (highest - bid(user)) / softness;
-                *share = if behind < 30.0 { (-behind).exp() } else { 0.0 };
-                sum += *share;
-            }
+            let (highest, sum) = share(rates, &self.prices, softness, &mut self.shares);
             value += highest + softness * sum.ln();
             for i in 0..k {
                 if self.shares[i] == 0.0 {
@@ -230,7 +229,7 @@ impl Schedule {
     pub fn push(&mut self, rates: impl Iterator<Item = f64>, last: bool) {
         let slot = self.history.len() / (self.uavs * self.prices.len());
         self.history.extend(rates);
-        self.add(slot, SOFTNESS);
+        self.add(slot);
         if !last {
             self.weigh();
             return;
