@@ -7,8 +7,9 @@ fn main() {
     #[cfg(feature = "gymnasium")]
     pyo3_build_config::add_libpython_rpath_link_args();
 
+    // Without locks, `status` does not rewrite the index, which would ask for another build.
     let git = |args: &[&str]| {
-        let output = Command::new("git").args(args).output().ok()?;
+        let output = Command::new("git").arg("--no-optional-locks").args(args).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let revision = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());

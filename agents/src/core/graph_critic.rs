@@ -381,8 +381,21 @@ impl Shape {
         }
     }
 
-    /// Derivatives of a step, after [`Self::forward`]: for the gradients of V (`d_values` `[R]`) and of the new h
-    /// (`s.carried` `[R, W]`), adds to `grad` `[P]` and puts the gradient of the old h in the place of the new one's.
+    /// The transposes of matrices in the places of these, for all steps of a backward pass; the rest of `to` `[P]` is of no account.
+    fn transpose(&self, params: &[f32], to: &mut Vec<f32>) {
+        let (w, o) = (self.width, self.offsets());
+        to.resize(params.len(), 0.0);
+        for (part, inputs, outputs) in [(2, w, w), (3, w, w), (4, w, w), (7, w, w), (8, 2 * w, w), (10, w, 1)]
+        {
+            let range = o[part]..o[part + 1];
+            kernels::transpose(&params[range.clone()], &mut to[range], inputs, outputs);
+        }
+        self.gru().transpose(&params[o[6]..o[7]], &mut to[o[6]..o[7]]);
+    }
+
+    /// Derivatives of a step, after [`Self::forward`] and, once, [`Self::transpose`] into `s.transposed`: for the gradients of V
+    /// (`d_values` `[R]`) and of the new h (`s.carried` `[R, W]`), adds to `grad` `[P]` and puts the gradient of the old h in the
+    /// place of the new one's.
     fn backward(
         &self,
         params: &[f32],
@@ -395,20 +408,19 @@ impl Shape {
     ) {
         let (w, o, n, heads) = (self.width, self.offsets(), self.agents, self.heads);
         let rows = d_values.len();
-        let mut transposed = std::mem::take(&mut s.transposed);
+        let transposed = std::mem::take(&mut s.transposed);
         // y = x W: dW += xᵀ dy, and dx = dy Wᵀ, added to what is there or not.
-        let mut back =
+        let back =
             |weight: usize, x: &[f32], d_y: &[f32], d_x: Option<(&mut Vec<f32>, bool)>, grad: &mut [f32]| {
                 let (inputs, outputs) = (x.len() / rows, d_y.len() / rows);
                 let range = o[weight]..o[weight + 1];
                 let sizes = Sizes { m: inputs, n: outputs, k: rows };
                 kernels::product_transposed(x, d_y, Start::Current, &mut grad[range.clone()], sizes);
                 if let Some((d_x, add)) = d_x {
-                    transposed.resize(inputs * outputs, 0.0);
-                    kernels::transpose(&params[range], &mut transposed, inputs, outputs);
                     d_x.resize(rows * inputs, 0.0);
                     let start = if add { Start::Current } else { Start::Zero };
-                    kernels::product(d_y, &transposed, start, d_x, Sizes { m: rows, n: inputs, k: outputs });
+                    let sizes = Sizes { m: rows, n: inputs, k: outputs };
+                    kernels::product(d_y, &transposed[range], start, d_x, sizes);
                 }
             };
 
@@ -438,7 +450,7 @@ impl Shape {
         s.d_joined.resize(rows * 2 * w, 0.0);
         s.d_before.resize(rows * w, 0.0);
         self.gru().backward(
-            &params[o[6]..o[7]],
+            &transposed[o[6]..o[7]],
             (&m.joined, &m.before),
             &m.unit,
             &s.d_h,
@@ -618,6 +630,7 @@ impl GraphCritic {
             super::weights::apart()
         };
         grad.fill(0.0);
+        shape.transpose(self.params(), &mut s.transposed);
         s.carried.clear();
         s.carried.resize(copies.len() * len, 0.0);
         let (rows, share) = (copies.len() * n, 1.0 / (steps * copies.len() * n) as f32);

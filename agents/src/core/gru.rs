@@ -35,7 +35,6 @@ pub struct Step {
 pub struct Room {
     of_x: Vec<f32>,
     of_h: Vec<f32>,
-    transposed: Vec<f32>,
 }
 
 /// σ(x) = (1 + tanh(x/2))/2 of every element, in place.
@@ -106,11 +105,19 @@ impl Gru {
         }
     }
 
+    /// Wᵀ and Uᵀ in the places of W and U, for all steps of a [`Self::backward`] pass; the rest of `to` `[P]` is left alone.
+    pub fn transpose(&self, params: &[f32], to: &mut [f32]) {
+        let ([w, _, u, _], [w_to, _, u_to, _]) = (self.parts(params), self.parts_mut(to));
+        kernels::transpose(w, w_to, self.inputs, 3 * self.width);
+        kernels::transpose(u, u_to, self.width, 3 * self.width);
+    }
+
     /// For g = `d_next` `[R, width]`, after a forward step on `x` and `h`: the gradient of Σ g ∘ h' with respect to the
-    /// parameters, added to `grad`, and those with respect to x and h, written to `d_x` and `d_h`.
+    /// parameters, added to `grad`, and those with respect to x and h, written to `d_x` and `d_h`. `transposed` `[P]` is from
+    /// [`Self::transpose`].
     pub fn backward(
         &self,
-        params: &[f32],
+        transposed: &[f32],
         (x, h): (&[f32], &[f32]),
         step: &Step,
         d_next: &[f32],
@@ -120,7 +127,7 @@ impl Gru {
     ) {
         let n = self.width;
         let rows = h.len() / n;
-        let Room { of_x, of_h, transposed } = room;
+        let Room { of_x, of_h } = room;
         of_x.resize(rows * 3 * n, 0.0);
         of_h.resize(rows * 3 * n, 0.0);
         for row in 0..rows {
@@ -138,24 +145,15 @@ impl Gru {
                 d_h[i] = g[i] * z;
             }
         }
-        let [w, _, u, _] = self.parts(params);
+        let [w_transposed, _, u_transposed, _] = self.parts(transposed);
         let [d_w, d_b, d_u, d_d] = self.parts_mut(grad);
+        let (inputs, columns) = (self.inputs, 3 * n);
         kernels::add_rows(of_x, d_b);
         kernels::add_rows(of_h, d_d);
-        let (wide, columns) = (self.of_x(rows), 3 * n);
-        kernels::product_transposed(
-            x,
-            of_x,
-            Start::Current,
-            d_w,
-            Sizes { m: self.inputs, n: columns, k: rows },
-        );
+        kernels::product_transposed(x, of_x, Start::Current, d_w, Sizes { m: inputs, n: columns, k: rows });
         kernels::product_transposed(h, of_h, Start::Current, d_u, Sizes { m: n, n: columns, k: rows });
-        transposed.resize(w.len().max(u.len()), 0.0);
-        kernels::transpose(w, transposed, self.inputs, columns);
-        kernels::product(of_x, transposed, Start::Zero, d_x, Sizes { m: wide.m, n: self.inputs, k: columns });
-        kernels::transpose(u, transposed, n, columns);
-        kernels::product(of_h, transposed, Start::Current, d_h, Sizes { m: rows, n, k: columns });
+        kernels::product(of_x, w_transposed, Start::Zero, d_x, Sizes { m: rows, n: inputs, k: columns });
+        kernels::product(of_h, u_transposed, Start::Current, d_h, Sizes { m: rows, n, k: columns });
     }
 
     /// Directional derivative of h' along `tangent` `[P]`, `d_x` `[R, inputs]` and `d_h` `[R, width]`, into `d_next`, after a
@@ -171,7 +169,7 @@ impl Gru {
     ) {
         let n = self.width;
         let rows = h.len() / n;
-        let Room { of_x, of_h, .. } = room;
+        let Room { of_x, of_h } = room;
         of_x.resize(rows * 3 * n, 0.0);
         of_h.resize(rows * 3 * n, 0.0);
         let [w, _, u, _] = self.parts(params);
@@ -245,7 +243,9 @@ pub(super) mod tests {
 
             let mut grad = vec![1.0; gru.len()];
             let (mut d_x, mut d_h) = (vec![9.0; x.len()], vec![9.0; h.len()]);
-            gru.backward(&params, (&x, &h), &step, &g, &mut room, &mut grad, (&mut d_x, &mut d_h));
+            let mut transposed = vec![f32::NAN; gru.len()];
+            gru.transpose(&params, &mut transposed);
+            gru.backward(&transposed, (&x, &h), &step, &g, &mut room, &mut grad, (&mut d_x, &mut d_h));
             let moved = |v: &[f64], i: usize, by: f64| {
                 let mut v = v.to_vec();
                 v[i] += by;

@@ -45,6 +45,7 @@ pub struct Memories {
     h: Vec<f32>,
     steps: Vec<Step>,
     room: Room,
+    transposed: Vec<f32>,
     d_h: Vec<f32>,
     d_before: Vec<f32>,
     d_e: Vec<f32>,
@@ -161,6 +162,8 @@ impl Recurrence {
         m.d_before.clear();
         m.d_before.resize(row, 0.0);
         m.d_h.resize(row, 0.0);
+        m.transposed.resize(self.gru().len(), 0.0);
+        self.gru().transpose(&params[unit..self.len()], &mut m.transposed);
         let steps = m.e.len().checked_div(row).unwrap_or(0);
         for t in (0..steps).rev() {
             let here = t * row..(t + 1) * row;
@@ -171,7 +174,7 @@ impl Recurrence {
             }
             m.d_h.iter_mut().zip(&m.d_before).for_each(|(d, later)| *d += later);
             self.gru().backward(
-                &params[unit..self.len()],
+                &m.transposed,
                 (&m.e[here.clone()], &m.before[here.clone()]),
                 &m.steps[t],
                 &m.d_h,
