@@ -14,7 +14,7 @@ use crate::stats::{self, RESAMPLES, Statistic};
 use read::Run;
 
 pub mod across;
-mod by;
+pub mod by;
 pub mod read;
 
 /// Seeds below which a comparison says little.

@@ -11,6 +11,7 @@ use crate::stats::across::{Aggregate, Bootstrap, Estimate};
 use crate::stats::{self, Statistic};
 use crate::summary::Score;
 use crate::summary::across::{self, Scale, Scores};
+use crate::summary::by::parts;
 use crate::summary::read::{self, Run};
 use crate::train;
 
@@ -234,14 +235,15 @@ pub fn settings(paths: &[PathBuf]) -> Result<Vec<RunSettings>> {
     Ok(found)
 }
 
-/// Score against an option of the agents (`--kind sensitivity`): a panel an environment, a line an algorithm, a point a
-/// value of `option`. The axis is logarithmic where positive values differ by a factor of 20.
+/// Score against an option of the agents (`--kind sensitivity`): a panel an environment, a point a value of `option`. A line is an
+/// agent of a search (`ppo-wide` of `ppo-wide+clip=0.1+lr=0.001`), over whose other keys it is pooled; where labels do not name the
+/// option, an algorithm. The axis is logarithmic where positive values differ by a factor of 20.
 ///
 /// # Errors
 /// As [`Scores::read`]; when no run has the option, or its values are no numbers.
 pub fn sensitivity(paths: &[PathBuf], score: Score, option: &str) -> Result<(Figure, Vec<String>)> {
     let (scores, mut warnings) = Scores::read(paths, score)?;
-    // Of each environment and algorithm: value of the option, label, score.
+    // Of each environment and line: value of the option, label, score.
     type Point = (f64, String, f64);
     let mut points: BTreeMap<(String, String), Vec<Point>> = BTreeMap::new();
     let mut known: Vec<String> = Vec::new();
@@ -256,7 +258,9 @@ pub fn sensitivity(paths: &[PathBuf], score: Score, option: &str) -> Result<(Fig
         };
         let seeds = scores.agents.get(&cell.label).and_then(|tasks| tasks.get(&cell.env));
         if let Some(score) = seeds.and_then(|seeds| seeds.get(&cell.seed)) {
-            points.entry((cell.env, cell.agent)).or_default().push((number, cell.label, *score));
+            let (name, keys) = parts(&cell.label);
+            let line = if keys.iter().any(|(key, _)| *key == option) { name } else { cell.agent };
+            points.entry((cell.env, line)).or_default().push((number, cell.label, *score));
         }
     }
     if points.is_empty() {
@@ -268,12 +272,15 @@ pub fn sensitivity(paths: &[PathBuf], score: Score, option: &str) -> Result<(Fig
     for ((env, agent), mut values) in points {
         values.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
         let (mut x, mut line, mut seeds) = (Vec::new(), Vec::new(), usize::MAX);
+        let mut pooled =
+            values.chunk_by(|a, b| a.0 == b.0).filter(|group| group[0].1 != group[group.len() - 1].1);
+        if let Some(group) = pooled.next() {
+            let (a, b, x) = (&group[0].1, &group[group.len() - 1].1, group[0].0);
+            warnings.push(format!(
+                "{env}, {agent}: pooled over what differs beside {option}; {a} and {b} both have {x}"
+            ));
+        }
         for group in values.chunk_by(|a, b| a.0 == b.0) {
-            if group[0].1 != group[group.len() - 1].1 {
-                let (a, b) = (&group[0].1, &group[group.len() - 1].1);
-                warnings
-                    .push(format!("{env}: {a} and {b} both have {option} = {}; drawn as one", group[0].0));
-            }
             let scores = [group.iter().map(|g| g.2).collect::<Vec<f64>>()];
             let value = stats::iqm(&scores[0])?;
             let (low, high) = stats::interval(&scores, Statistic::Iqm, stats::RESAMPLES, 0)?;

@@ -453,6 +453,34 @@ fn a_sensitivity_is_drawn_over_the_values_of_an_option() {
 }
 
 #[test]
+fn a_sensitivity_has_a_line_for_each_agent_of_a_search() {
+    let (mut manifest, mut eval) = ("{}\n".to_owned(), EVAL.to_owned());
+    let mut add = |label: &str, m: u64, value: f64| {
+        manifest += &format!(
+            "{{\"settings\":{{\"label\":\"{label}\",\"agent\":\"mdpo\",\"preset\":\"default\",\"env\":\"E\",\"seed\":0,\"steps\":10,\
+             \"evaluations\":1,\"eval_episodes\":1,\"final_episodes\":1,\"device\":\"cpu\",\"options\":{{\"m\":{m}}}}}}}\n"
+        );
+        eval += &rows(label, 0, &[(0, 0.0), (10, value)]);
+    };
+    for m in [1, 5] {
+        add(&format!("mdpo+m={m}+lr=0.1"), m, 10.0);
+        add(&format!("mdpo+m={m}+lr=0.2"), m, 20.0);
+        add(&format!("wide+m={m}+lr=0.1"), m, 70.0);
+    }
+    let suite = folder(&[("manifest.jsonl", manifest), ("eval.csv", eval)]);
+    let paths = [suite.path().to_owned()];
+    let (Figure::Lines(curves, _), warnings) = kinds::sensitivity(&paths, Score::Final, "m").unwrap() else {
+        panic!()
+    };
+    let lines: Vec<(&str, &[f64])> = curves.iter().map(|c| (c.agent.as_str(), &c.centre[..])).collect();
+    assert_eq!(lines, [("mdpo", &[15.0, 15.0][..]), ("wide", &[70.0, 70.0])]);
+    assert_eq!(
+        warnings.last().unwrap(),
+        "E, mdpo: pooled over what differs beside m; mdpo+m=1+lr=0.1 and mdpo+m=1+lr=0.2 both have 1"
+    );
+}
+
+#[test]
 fn a_pdf_has_a_page_whose_parts_are_where_they_say() {
     let curves = example(&["A", "B"], &["mdpo", "ppo"], 21, 1.0);
     let tree = parsed(&svg(&curves, &Options::default()));

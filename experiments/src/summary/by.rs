@@ -9,7 +9,7 @@ use steadfast_envs::nearest;
 use super::read::Run;
 
 /// What a label says: the agent, and the values of its keys.
-fn parts(label: &str) -> (String, Vec<(&str, &str)>) {
+pub fn parts(label: &str) -> (String, Vec<(&str, &str)>) {
     let (settings, names): (Vec<&str>, Vec<&str>) = label.split('+').partition(|part| part.contains('='));
     (names.join("+"), settings.into_iter().filter_map(|part| part.split_once('=')).collect())
 }
