@@ -16,6 +16,7 @@ use crate::stats::{
     self,
     across::{Bootstrap, Method},
 };
+use crate::summary::read::Selection;
 use crate::summary::{Score, across};
 use crate::sweep;
 use crate::train::{self, Conduct, INTERRUPTED, Outcome, Status};
@@ -215,9 +216,8 @@ struct EvalArgs {
 
 #[derive(Args)]
 struct SummaryArgs {
-    /// CSV files, run directories or folders of sweeps
-    #[arg(required = true)]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    of: Selection,
     /// Keys of a hyperparameter search, such as learning_rate,clip: runs that differ in other keys alone are pooled
     #[arg(long, value_name = "KEYS", value_delimiter = ',', conflicts_with_all = ["aggregate", "compare"])]
     by: Vec<String>,
@@ -525,7 +525,7 @@ fn summarise(args: &SummaryArgs) -> Result<ExitCode> {
     if args.aggregate || args.compare {
         return compare(args);
     }
-    let (rows, warnings) = summary::summarise_by(&args.paths, &args.by)?;
+    let (rows, warnings) = summary::summarise_by(args.of.clone(), &args.by)?;
     for warning in warnings {
         note(&format!("warning: {warning}"));
     }
@@ -535,7 +535,7 @@ fn summarise(args: &SummaryArgs) -> Result<ExitCode> {
 /// `summary` with `--aggregate`, `--compare` or both.
 fn compare(args: &SummaryArgs) -> Result<ExitCode> {
     let bootstrap = Bootstrap { method: args.interval, resamples: args.resamples as usize, seed: 0 };
-    let (scores, mut warnings) = across::Scores::read(&args.paths, args.score)?;
+    let (scores, mut warnings) = across::Scores::read(args.of.clone(), args.score)?;
     let (mut out, mut json) = (String::new(), serde_json::Map::new());
     if args.aggregate {
         let scales = across::scales(args.scores.as_deref())?;

@@ -14,7 +14,7 @@ use resvg::{tiny_skia, usvg};
 
 use crate::settings::trained_on;
 use crate::stats::{self, Statistic};
-use crate::summary::read::{self, Run};
+use crate::summary::read::{self, Run, Selection};
 
 mod axis;
 pub mod cli;
@@ -247,7 +247,7 @@ pub struct Curve {
     pub episodes: Option<(u64, u64)>,
 }
 
-/// Reads and summarises the curves under `paths` (see [`read::runs`]), sorted by environment and agent.
+/// Reads and summarises the curves that are selected (see [`read::runs`]), sorted by environment and agent.
 ///
 /// Seeds evaluated on one grid of steps are compared step by step, where all of them have a value; training
 /// episodes are averaged over hundredths of the shortest run; anything else is interpolated. The second part
@@ -255,8 +255,9 @@ pub struct Curve {
 ///
 /// # Errors
 /// As [`read::runs`]; without a single curve; for [`XAxis::Wall`] when a run has no `timing.csv`.
-pub fn curves(paths: &[PathBuf], options: &Options) -> Result<(Vec<Curve>, Vec<String>)> {
-    curves_of(read::runs(paths, &options.y)?, paths, options)
+pub fn curves(of: impl Into<Selection>, options: &Options) -> Result<(Vec<Curve>, Vec<String>)> {
+    let of = of.into();
+    curves_of(read::runs(of.clone(), &options.y)?, &of.paths, options)
 }
 
 /// As [`curves`], of runs that were read from `paths` already.

@@ -4,14 +4,13 @@
 //! under the learning curve divided by its range of steps (its mean height, so that fast learning counts). A row describes the scores of all seeds of an agent on an environment.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
 use crate::stats::{self, RESAMPLES, Statistic};
-use read::Run;
+use read::{Run, Selection};
 
 pub mod across;
 pub mod by;
@@ -62,16 +61,16 @@ pub struct SummaryRow {
 ///
 /// # Errors
 /// As [`read::runs`], and when there is not one score.
-pub fn summarise(paths: &[PathBuf]) -> Result<(Vec<SummaryRow>, Vec<String>)> {
-    summarise_by(paths, &[])
+pub fn summarise(of: impl Into<Selection>) -> Result<(Vec<SummaryRow>, Vec<String>)> {
+    summarise_by(of, &[])
 }
 
 /// As [`summarise`]; with `keys` of a hyperparameter search, runs that differ in other keys alone are pooled.
 ///
 /// # Errors
 /// As [`summarise`], and for a key that no run has.
-pub fn summarise_by(paths: &[PathBuf], keys: &[String]) -> Result<(Vec<SummaryRow>, Vec<String>)> {
-    let mut runs = read::runs(paths, "return_mean")?;
+pub fn summarise_by(of: impl Into<Selection>, keys: &[String]) -> Result<(Vec<SummaryRow>, Vec<String>)> {
+    let mut runs = read::runs(of, "return_mean")?;
     if !keys.is_empty() {
         by::regroup(&mut runs, keys)?;
     }
@@ -267,7 +266,7 @@ fn shortened(text: &str, most: usize) -> String {
 mod tests {
     use super::*;
     use std::fmt::Write as _;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     const HEADER: &str =
         "agent,env,seed,step,episodes,return_mean,return_std,return_min,return_max,length_mean\n";
@@ -322,6 +321,25 @@ mod tests {
         assert_eq!((area.score, area.mean), (Score::Auc, 22.0));
         assert!((last.std.unwrap() - 250f64.sqrt()).abs() < 1e-12);
         assert!(last.iqm_low.unwrap() < 26.0 && last.iqm_high.unwrap() > 26.0);
+    }
+
+    #[test]
+    fn only_what_is_selected_is_summarised() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = suite(folder.path(), 1, |a, e, _, _| (a + 2 * e) as f64);
+        let selected = |agents: &[&str], envs: &[&str]| {
+            let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+            let of = Selection { paths: vec![path.clone()], agents: names(agents), envs: names(envs) };
+            summarise(of).map(|(rows, _)| {
+                rows.into_iter().step_by(2).map(|r| (r.env, r.agent, r.mean)).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(selected(&[], &[]).unwrap().len(), 4);
+        assert_eq!(selected(&["ppo"], &["Swimmer-v5"]).unwrap(), [("Swimmer-v5".into(), "ppo".into(), 3.0)]);
+        assert_eq!(selected(&["ppo", "mdpo"], &["Hopper-v5"]).unwrap().len(), 2);
+        let error = |agents: &[&str], envs: &[&str]| selected(agents, envs).unwrap_err().to_string();
+        assert_eq!(error(&["pp"], &[]), "no run of agent 'pp' here; did you mean 'ppo'?");
+        assert_eq!(error(&[], &["Hopper"]), "no run of environment 'Hopper' here; did you mean 'Hopper-v5'?");
     }
 
     #[test]

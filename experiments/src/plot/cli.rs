@@ -8,14 +8,14 @@ use anyhow::{Result, bail};
 use super::{Figure, Kind, Options, XAxis, curves, kinds, save};
 use crate::cli::{note, print};
 use crate::stats::across::{Bootstrap, Method};
+use crate::summary::read::Selection;
 use crate::summary::{Score, across};
 
 /// Arguments of `steadfast plot`.
 #[derive(clap::Args)]
 pub struct PlotArgs {
-    /// CSV files, run directories or folders of sweeps
-    #[arg(required = true)]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    of: Selection,
     /// What to draw
     #[arg(long, value_enum, default_value_t = Kind::Curves)]
     kind: Kind,
@@ -66,18 +66,18 @@ pub fn main(args: &PlotArgs) -> Result<ExitCode> {
     let scales = across::scales(args.scores.as_deref())?;
     let (mut figure, warnings) = match args.kind {
         Kind::Curves => {
-            let (curves, warnings) = curves(&args.paths, &options)?;
+            let (curves, warnings) = curves(args.of.clone(), &options)?;
             let labels = options.labels(&curves);
             (Figure::Lines(curves, labels), warnings)
         }
-        Kind::Aggregate => kinds::aggregate(&args.paths, &scales)?,
-        Kind::Intervals => kinds::intervals(&args.paths, args.score, &scales, bootstrap)?,
-        Kind::Profiles => kinds::profiles(&args.paths, args.score, &scales)?,
+        Kind::Aggregate => kinds::aggregate(args.of.clone(), &scales)?,
+        Kind::Intervals => kinds::intervals(args.of.clone(), args.score, &scales, bootstrap)?,
+        Kind::Profiles => kinds::profiles(args.of.clone(), args.score, &scales)?,
         Kind::Improvement => {
-            kinds::improvement(&args.paths, args.score, args.baseline.as_deref(), bootstrap)?
+            kinds::improvement(args.of.clone(), args.score, args.baseline.as_deref(), bootstrap)?
         }
         Kind::Sensitivity => {
-            kinds::sensitivity(&args.paths, args.score, args.option.as_deref().unwrap_or_default())?
+            kinds::sensitivity(args.of.clone(), args.score, args.option.as_deref().unwrap_or_default())?
         }
     };
     for warning in warnings {

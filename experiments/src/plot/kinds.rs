@@ -12,16 +12,16 @@ use crate::stats::{self, Statistic};
 use crate::summary::Score;
 use crate::summary::across::{self, Scale, Scores};
 use crate::summary::by::parts;
-use crate::summary::read::{self, Run};
+use crate::summary::read::{self, Run, Selection};
 use crate::train;
 
 /// Scores that every agent has, normalised, with what was left out.
 fn common(
-    paths: &[PathBuf],
+    of: impl Into<Selection>,
     score: Score,
     scales: &BTreeMap<String, Scale>,
 ) -> Result<(Scores, Vec<String>)> {
-    let (scores, mut warnings) = Scores::read(paths, score)?;
+    let (scores, mut warnings) = Scores::read(of, score)?;
     let scores = scores.common(scales, &mut warnings)?;
     Ok((scores, warnings))
 }
@@ -58,9 +58,13 @@ fn protocol(scores: &Scores, score: &str) -> String {
 ///
 /// # Errors
 /// As [`Scores::read`] and [`Scores::common`].
-pub fn aggregate(paths: &[PathBuf], scales: &BTreeMap<String, Scale>) -> Result<(Figure, Vec<String>)> {
-    let (scores, warnings) = common(paths, Score::Final, scales)?;
-    let runs = read::runs(paths, "return_mean")?;
+pub fn aggregate(
+    of: impl Into<Selection>,
+    scales: &BTreeMap<String, Scale>,
+) -> Result<(Figure, Vec<String>)> {
+    let of = of.into();
+    let (scores, warnings) = common(of.clone(), Score::Final, scales)?;
+    let runs = read::runs(of, "return_mean")?;
     let kept = |run: &&Run| {
         let seeds = scores.agents.get(&run.agent).and_then(|tasks| tasks.get(&run.env));
         seeds.is_some_and(|seeds| seeds.contains_key(&run.seed))
@@ -114,12 +118,12 @@ pub fn aggregate(paths: &[PathBuf], scales: &BTreeMap<String, Scale>) -> Result<
 /// # Errors
 /// As [`Scores::read`] and [`Scores::common`].
 pub fn intervals(
-    paths: &[PathBuf],
+    of: impl Into<Selection>,
     score: Score,
     scales: &BTreeMap<String, Scale>,
     bootstrap: Bootstrap,
 ) -> Result<(Figure, Vec<String>)> {
-    let (scores, warnings) = common(paths, score, scales)?;
+    let (scores, warnings) = common(of, score, scales)?;
     let mut rows = across::aggregate(&scores, bootstrap)?;
     rows.sort_by(|a, b| b.iqm.value.total_cmp(&a.iqm.value));
     let panels = Aggregate::ALL.map(|aggregate| {
@@ -149,11 +153,11 @@ pub fn intervals(
 /// # Errors
 /// As [`Scores::read`] and [`Scores::common`].
 pub fn profiles(
-    paths: &[PathBuf],
+    of: impl Into<Selection>,
     score: Score,
     scales: &BTreeMap<String, Scale>,
 ) -> Result<(Figure, Vec<String>)> {
-    let (scores, warnings) = common(paths, score, scales)?;
+    let (scores, warnings) = common(of, score, scales)?;
     let curve = |p: across::Profile| Curve {
         env: count(&scores),
         seeds: scores.agents[&p.agent].values().map(BTreeMap::len).max().unwrap_or(0),
@@ -180,12 +184,12 @@ pub fn profiles(
 /// # Errors
 /// As [`Scores::read`] and [`across::pairs`].
 pub fn improvement(
-    paths: &[PathBuf],
+    of: impl Into<Selection>,
     score: Score,
     baseline: Option<&str>,
     bootstrap: Bootstrap,
 ) -> Result<(Figure, Vec<String>)> {
-    let (scores, warnings) = Scores::read(paths, score)?;
+    let (scores, warnings) = Scores::read(of, score)?;
     let pairs = across::pairs(&scores, baseline)?;
     let rows = across::improvements(&scores, &pairs, bootstrap)?.into_iter().map(|row| IntervalRow {
         name: format!("{} > {}", row.agent, row.other),
@@ -241,13 +245,14 @@ pub fn settings(paths: &[PathBuf]) -> Result<Vec<RunSettings>> {
 ///
 /// # Errors
 /// As [`Scores::read`]; when no run has the option, or its values are no numbers.
-pub fn sensitivity(paths: &[PathBuf], score: Score, option: &str) -> Result<(Figure, Vec<String>)> {
-    let (scores, mut warnings) = Scores::read(paths, score)?;
+pub fn sensitivity(of: impl Into<Selection>, score: Score, option: &str) -> Result<(Figure, Vec<String>)> {
+    let of = of.into();
+    let (scores, mut warnings) = Scores::read(of.clone(), score)?;
     // Of each environment and line: value of the option, label, score.
     type Point = (f64, String, f64);
     let mut points: BTreeMap<(String, String), Vec<Point>> = BTreeMap::new();
     let mut known: Vec<String> = Vec::new();
-    for cell in settings(paths)? {
+    for cell in settings(&of.paths)? {
         let Some(value) = cell.options.get(option) else {
             known.extend(cell.options.keys().cloned());
             continue;

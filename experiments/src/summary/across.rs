@@ -5,13 +5,13 @@
 //! before the others of its agent, or with a value that is not finite, and a task that an agent lacks are left out by name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
-use super::read::{self, Run};
+use super::read::{self, Run, Selection};
 use super::{FEW_SEEDS, Score, figures, shortened};
 use crate::stats;
 use crate::stats::across::{self, Aggregate, Bootstrap, Estimate, Paired};
@@ -77,12 +77,12 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// The scores of the runs under `paths` (see [`read::runs`]), with warnings about what is left out.
+    /// The scores of the runs that are selected (see [`read::runs`]), with warnings about what is left out.
     ///
     /// # Errors
     /// As [`read::runs`], and when there is not one score.
-    pub fn read(paths: &[PathBuf], score: Score) -> Result<(Self, Vec<String>)> {
-        let runs = read::runs(paths, "return_mean")?;
+    pub fn read(of: impl Into<Selection>, score: Score) -> Result<(Self, Vec<String>)> {
+        let runs = read::runs(of, "return_mean")?;
         if let Some(run) = runs.iter().find(|run| run.episodic) {
             bail!("{}: training episodes, not evaluations; scores need eval.csv", run.name());
         }

@@ -18,7 +18,9 @@ use std::io::{BufRead, BufReader, Seek};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
 use csv::StringRecord;
+use steadfast_envs::nearest;
 
 /// One column of one run, in order of steps.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,7 +62,28 @@ fn file_of(column: &str) -> &'static str {
     }
 }
 
-/// Reads `column` of every run under `paths`, sorted by environment, agent and seed.
+/// Which runs are meant: all under some paths, or those of some agents and environments.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Selection {
+    /// CSV files, run directories or folders of sweeps
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Only these agents, as tables and legends name them: hatrpo,k-means
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub agents: Vec<String>,
+    /// Only these environments
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub envs: Vec<String>,
+}
+
+/// All runs under paths.
+impl<T: AsRef<[PathBuf]> + ?Sized> From<&T> for Selection {
+    fn from(paths: &T) -> Self {
+        Self { paths: paths.as_ref().to_vec(), ..Self::default() }
+    }
+}
+
+/// Reads `column` of every run that is selected, sorted by environment, agent and seed.
 ///
 /// A path is a CSV file, or a folder: a run, a collected suite, or anything above run folders. A folder that
 /// holds the file itself is taken by it, and its subfolders are not searched, unless one of theirs was written later: then
@@ -68,15 +91,34 @@ fn file_of(column: &str) -> &'static str {
 ///
 /// # Errors
 /// A path without such a file; a file that cannot be read, is empty, cut off or of another schema; a row
-/// that occurs twice. The message names the file, the line, the column, and what to do.
-pub fn runs(paths: &[PathBuf], column: &str) -> Result<Vec<Run>> {
+/// that occurs twice; a selected agent or environment that no run has. The message names the file, the line, the column, and what
+/// to do.
+pub fn runs(of: impl Into<Selection>, column: &str) -> Result<Vec<Run>> {
+    let of = of.into();
     let mut table = Table::default();
-    for path in paths {
+    for path in &of.paths {
         for file in files(path, file_of(column))? {
             table.read(&file, column)?;
         }
     }
-    table.finish()
+    let mut runs = table.finish()?;
+    select(&mut runs, "agent", &of.agents, |run| &run.agent)?;
+    select(&mut runs, "environment", &of.envs, |run| &run.env)?;
+    Ok(runs)
+}
+
+/// Keeps the runs whose `name` is one of `names`, or all if there are none.
+fn select(runs: &mut Vec<Run>, what: &str, names: &[String], name: impl Fn(&Run) -> &str) -> Result<()> {
+    for wanted in names {
+        if !runs.iter().any(|run| name(run) == wanted) {
+            match nearest(wanted, runs.iter().map(&name)) {
+                Some(near) => bail!("no run of {what} '{wanted}' here; did you mean '{near}'?"),
+                None => bail!("no run of {what} '{wanted}' here"),
+            }
+        }
+    }
+    runs.retain(|run| names.is_empty() || names.iter().any(|wanted| wanted == name(run)));
+    Ok(())
 }
 
 /// The files called `name` that `path` stands for.
