@@ -9,6 +9,7 @@ use steadfast_envs::rng::{self, Purpose};
 use steadfast_envs::{Rng, Space, State, VecEnv};
 
 use crate::config::rollout;
+use crate::core::profile::{self, Stage};
 use crate::core::rollout::some_choice;
 use crate::{Acting, Agent, AgentError, BuildError, Metrics, Seen, Setup};
 
@@ -58,8 +59,10 @@ impl Agent for Random {
     fn iterate(&mut self, envs: &mut VecEnv) -> Result<Metrics, AgentError> {
         let mut actions = vec![0.0; envs.len() * envs.spec().action_len()];
         for _ in 0..self.config.horizon {
+            profile::enter(Stage::Inference);
             some_choice(envs)?;
             sample(&self.spaces, envs.masks(), &mut actions, &mut self.rng);
+            profile::enter(Stage::Environment);
             envs.step(&actions);
             if !envs.obs().iter().all(|x| x.is_finite()) || !envs.rewards().iter().all(|r| r.is_finite()) {
                 return Err(AgentError::NonFinite { what: "an observation or reward", step: envs.steps() });

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{build, is_off_policy, load, options, plays, replay};
+use steadfast_agents::core::profile::{self, Stage};
 use steadfast_agents::{Acting, Agent, Device, Entry, Metrics, REGISTRY, Seen};
 use steadfast_envs::rng::stream;
 use steadfast_envs::{Purpose, State, VecEnv};
@@ -85,6 +86,23 @@ fn the_seed_determines_a_run_whatever_the_threads() {
             }
             let other = run(entry, env, 8, 1);
             assert!(other.1 != first.1 && other.2 != first.2, "{} on {env} ignores its seed", entry.name);
+        }
+    }
+}
+
+/// What `train --profile` prints: acting and the environments have their share with every agent, learning with all that learn.
+#[test]
+fn an_iteration_says_where_its_time_goes() {
+    for entry in REGISTRY.iter().filter(|e| e.name != "comparator") {
+        let env = TASKS.into_iter().find(|env| plays(entry, env)).unwrap();
+        let (mut agent, mut envs) = new(entry, env, 7, 1);
+        profile::start(Stage::Recording);
+        agent.iterate(&mut envs).unwrap();
+        profile::enter(Stage::Recording);
+        let seconds = profile::seconds().unwrap();
+        for stage in [Stage::Environment, Stage::Inference, Stage::Update] {
+            let has = stage != Stage::Update || entry.name != "random";
+            assert_eq!(seconds[stage as usize] > 0.0, has, "{}: {stage:?}", entry.name);
         }
     }
 }
