@@ -439,6 +439,22 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_within_a_sweep_is_not_part_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let outer = suite(folder.path(), 5, |a, e, seed, i| (a + 2 * e) as f64 + (seed * i) as f64);
+        let before = summarise(&[folder.path().to_owned()]).unwrap();
+        let inner = folder.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(inner.join("manifest.jsonl"), "{}\n").unwrap();
+        suite(&inner, 5, |_, _, seed, _| seed as f64);
+        // Written later, as after a checkout.
+        let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        std::fs::File::options().write(true).open(outer).unwrap().set_modified(earlier).unwrap();
+        assert_eq!(summarise(&[folder.path().to_owned()]).unwrap(), before);
+        assert_ne!(summarise(&[inner]).unwrap(), before);
+    }
+
+    #[test]
     fn bad_input_is_one_clear_error() {
         let row = "ppo,E,0,1000,10,1.5,1,1,1,1\n";
         assert!(error("").contains("eval.csv is empty"));

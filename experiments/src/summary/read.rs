@@ -87,7 +87,7 @@ impl<T: AsRef<[PathBuf]> + ?Sized> From<&T> for Selection {
 ///
 /// A path is a CSV file, or a folder: a run, a collected suite, or anything above run folders. A folder that
 /// holds the file itself is taken by it, and its subfolders are not searched, unless one of theirs was written later: then
-/// the sweep has gone on since it was collected.
+/// the sweep has gone on since it was collected. Other sweeps in its subfolders are not part of it.
 ///
 /// # Errors
 /// A path without such a file; a file that cannot be read, is empty, cut off or of another schema; a row
@@ -146,8 +146,10 @@ fn walk(folder: &Path, name: &str, depth: usize, found: &mut Vec<PathBuf>) -> Re
     if file.is_file() {
         let mut cells = Vec::new();
         search(folder, name, depth, &mut cells)?;
-        // What was exported into this folder is no cell.
-        cells.retain(|cell| cell.ends_with(name));
+        // What was exported into this folder is no cell, nor is what belongs to another sweep.
+        let is_sweep = |inner: &Path| inner.join("manifest.jsonl").is_file();
+        let of_another = |cell: &Path| cell.ancestors().skip(1).take_while(|a| *a != folder).any(is_sweep);
+        cells.retain(|cell| cell.ends_with(name) && !of_another(cell));
         let time = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
         let collected = time(&file);
         if cells.iter().any(|cell| time(cell) > collected) {
