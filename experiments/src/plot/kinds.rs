@@ -253,6 +253,8 @@ pub fn sensitivity(of: impl Into<Selection>, score: Score, option: &str) -> Resu
     let mut points: BTreeMap<(String, String), Vec<Point>> = BTreeMap::new();
     let mut known: Vec<String> = Vec::new();
     for cell in settings(&of.paths)? {
+        let seeds = scores.agents.get(&cell.label).and_then(|tasks| tasks.get(&cell.env));
+        let Some(score) = seeds.and_then(|seeds| seeds.get(&cell.seed)) else { continue };
         let Some(value) = cell.options.get(option) else {
             known.extend(cell.options.keys().cloned());
             continue;
@@ -261,12 +263,9 @@ pub fn sensitivity(of: impl Into<Selection>, score: Score, option: &str) -> Resu
         let Some(number) = number.filter(|v| v.is_finite()) else {
             bail!("option '{option}' of '{}' is {value}, no number; there is no axis for it", cell.label);
         };
-        let seeds = scores.agents.get(&cell.label).and_then(|tasks| tasks.get(&cell.env));
-        if let Some(score) = seeds.and_then(|seeds| seeds.get(&cell.seed)) {
-            let (name, keys) = parts(&cell.label);
-            let line = if keys.iter().any(|(key, _)| *key == option) { name } else { cell.agent };
-            points.entry((cell.env, line)).or_default().push((number, cell.label, *score));
-        }
+        let (name, keys) = parts(&cell.label);
+        let line = if keys.iter().any(|(key, _)| *key == option) { name } else { cell.agent };
+        points.entry((cell.env, line)).or_default().push((number, cell.label, *score));
     }
     if points.is_empty() {
         known.sort();
@@ -277,9 +276,8 @@ pub fn sensitivity(of: impl Into<Selection>, score: Score, option: &str) -> Resu
     for ((env, agent), mut values) in points {
         values.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
         let (mut x, mut line, mut seeds) = (Vec::new(), Vec::new(), usize::MAX);
-        let mut pooled =
-            values.chunk_by(|a, b| a.0 == b.0).filter(|group| group[0].1 != group[group.len() - 1].1);
-        if let Some(group) = pooled.next() {
+        let mut groups = values.chunk_by(|a, b| a.0 == b.0);
+        if let Some(group) = groups.find(|group| group[0].1 != group[group.len() - 1].1) {
             let (a, b, x) = (&group[0].1, &group[group.len() - 1].1, group[0].0);
             warnings.push(format!(
                 "{env}, {agent}: pooled over what differs beside {option}; {a} and {b} both have {x}"

@@ -467,9 +467,17 @@ fn a_sensitivity_has_a_line_for_each_agent_of_a_search() {
         add(&format!("mdpo+m={m}+lr=0.2"), m, 20.0);
         add(&format!("wide+m={m}+lr=0.1"), m, 70.0);
     }
+    // Not selected: that its option is no number does no harm.
+    add("odd", 0, 30.0);
+    let manifest = manifest.replace("\"m\":0", "\"m\":\"none\"");
     let suite = folder(&[("manifest.jsonl", manifest), ("eval.csv", eval)]);
     let paths = [suite.path().to_owned()];
-    let (Figure::Lines(curves, _), warnings) = kinds::sensitivity(&paths, Score::Final, "m").unwrap() else {
+    assert!(kinds::sensitivity(&paths, Score::Final, "m").is_err());
+    let agents = [1, 5].iter().flat_map(|m| {
+        ["mdpo+m=M+lr=0.1", "mdpo+m=M+lr=0.2", "wide+m=M+lr=0.1"].map(|s| s.replace('M', &m.to_string()))
+    });
+    let of = Selection { agents: agents.collect(), ..Selection::from(&paths) };
+    let (Figure::Lines(curves, _), warnings) = kinds::sensitivity(of, Score::Final, "m").unwrap() else {
         panic!()
     };
     let lines: Vec<(&str, &[f64])> = curves.iter().map(|c| (c.agent.as_str(), &c.centre[..])).collect();
